@@ -1,0 +1,125 @@
+// Packs what is built, and uses the tarball as its users will: linted, installed beside
+// its peers in an empty project, imported by name, type-checked against.
+import assert from "node:assert/strict"
+import { execFileSync, spawnSync } from "node:child_process"
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync
+} from "node:fs"
+import { tmpdir } from "node:os"
+import { basename, dirname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import manifest from "../package.json" with { type: "json" }
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const temporary = mkdtempSync(join(tmpdir(), `${manifest.name}-`))
+const consumer = join(temporary, "consumer")
+const installed = join(consumer, "node_modules", manifest.name)
+
+const bin = (name: string) => join(root, "node_modules/.bin", name)
+const read = (command: string, args: ReadonlyArray<string>) =>
+  execFileSync(command, args, { cwd: root, encoding: "utf8" })
+const run = (command: string, args: ReadonlyArray<string>, cwd = root) => {
+  const { status } = spawnSync(command, args, { cwd, stdio: "inherit" })
+  assert.equal(status, 0, `${basename(command)} ${args.join(" ")} failed`)
+}
+
+const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
+  .filter((name) => name.endsWith(".ts"))
+  .map((name) => name.slice(0, -".ts".length))
+const entries = sources.filter((name) => !name.includes("/")).map((name) => (name === "index" ? "." : `./${name}`))
+const open = entries.map((entry) => manifest.name + entry.slice(1))
+const closed = ["internal/x", "protocol/frame"].map((path) => `${manifest.name}/${path}`)
+
+const pack = (): string =>
+  join(temporary, read("npm", ["pack", "--silent", "--ignore-scripts", "--pack-destination", temporary]).trim())
+
+const checkContents = (tarball: string) => {
+  const contents = read("tar", ["-tzf", tarball])
+    .trim()
+    .split("\n")
+    .map((path) => path.replace(/^package\//, ""))
+  const compiled = (name: string) => [".js", ".js.map", ".d.ts", ".d.ts.map"].map((ending) => `dist/${name}${ending}`)
+  const wanted = [
+    ...["CHANGELOG.md", "LICENSE", "README.md", "package.json"],
+    ...sources.flatMap((name) => [`src/${name}.ts`, ...compiled(name)])
+  ]
+  const missing = wanted.filter((path) => !contents.includes(path))
+  const unwanted = contents.filter((path) => !wanted.includes(path))
+  assert.deepEqual({ missing, unwanted }, { missing: [], unwanted: [] })
+}
+
+const install = (tarball: string) => {
+  const {
+    "@effect/platform": platform,
+    "@effect/platform-node": node,
+    "@types/node": types,
+    effect
+  } = manifest.devDependencies
+  mkdirSync(consumer)
+  writeFileSync(join(consumer, "package.json"), JSON.stringify({ name: "consumer", private: true, type: "module" }))
+  const peers = [`effect@${effect}`, `@effect/platform@${platform}`, `@effect/platform-node@${node}`]
+  const options = ["--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"]
+  run("npm", ["install", ...options, tarball, ...peers, `@types/node@${types}`], consumer)
+}
+
+const checkMaps = () => {
+  for (const name of sources) {
+    for (const ending of [".js.map", ".d.ts.map"]) {
+      const map = join(installed, "dist", name + ending)
+      const { sources: origins }: { readonly sources: ReadonlyArray<string> } = JSON.parse(readFileSync(map, "utf8"))
+      for (const origin of origins) assert.ok(existsSync(join(dirname(map), origin)), `${map} points to ${origin}`)
+    }
+  }
+}
+
+const checkImports = () => {
+  writeFileSync(
+    join(consumer, "imports.js"),
+    `import assert from "node:assert/strict"
+for (const name of ${JSON.stringify(open)}) assert.ok(await import(name), name)
+for (const name of ${JSON.stringify(closed)}) {
+  await assert.rejects(import(name), { code: "ERR_PACKAGE_PATH_NOT_EXPORTED" }, name)
+}
+`
+  )
+  run(process.execPath, ["imports.js"], consumer)
+}
+
+const checkTypes = () => {
+  const imports = open.map((name, index) => `export * as module${index} from "${name}"\n`)
+  writeFileSync(join(consumer, "imports.ts"), imports.join(""))
+  copyFileSync(join(root, "scripts/consumer.ts"), join(consumer, "consumer.ts"))
+  const options = ["--strict", "--noEmit", "--module", "nodenext", "--target", "es2022", "--types", "node"]
+  run(bin("tsc"), [...options, "imports.ts", "consumer.ts"], consumer)
+}
+
+try {
+  const tarball = pack()
+  checkContents(tarball)
+  run(bin("publint"), ["run", tarball, "--strict"])
+  run(bin("attw"), [
+    tarball,
+    "--profile",
+    "esm-only",
+    "--format",
+    "table-flipped",
+    "--no-summary",
+    "--no-emoji",
+    "--entrypoints",
+    ...entries
+  ])
+  install(tarball)
+  checkMaps()
+  checkImports()
+  checkTypes()
+  console.log(`${basename(tarball)}: ${open.length} modules, checked`)
+} finally {
+  rmSync(temporary, { recursive: true, force: true })
+}

@@ -1,0 +1,346 @@
+/**
+ * The network of Node.js: TCP, TLS and Unix sockets, over `node:net` and
+ * `node:tls`.
+ *
+ * @example
+ * ```ts
+ * import { NodeRuntime } from "@effect/platform-node"
+ * import { Effect } from "effect"
+ * import { NodeNetwork, WebSocket } from "effect-websocket"
+ *
+ * const program = Effect.gen(function*() {
+ *   const socket = yield* WebSocket.connect("wss://prices.example/feed")
+ *   yield* socket.send("subscribe EURUSD")
+ * }).pipe(Effect.scoped)
+ *
+ * program.pipe(Effect.provide(NodeNetwork.layer), NodeRuntime.runMain)
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Http from "node:http"
+import type * as Https from "node:https"
+import * as Net from "node:net"
+import type { Duplex } from "node:stream"
+import * as Tls from "node:tls"
+import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Runtime from "effect/Runtime"
+import type * as Scope from "effect/Scope"
+import { type Address, type Flow, formatAddress } from "./Flow.js"
+import { connectError, listenError, serverName, stringOf } from "./internal/nodeErrors.js"
+import { NodeFlow } from "./internal/nodeFlow.js"
+import {
+  type ConnectOptions,
+  type Listener,
+  type ListenOptions,
+  Network,
+  type TlsClientOptions,
+  type TlsServerOptions
+} from "./Network.js"
+import { type ConnectError, type ConnectReason, HandshakeError, type ListenError } from "./WebSocketError.js"
+
+/**
+ * How long an accepted connection may take for its TLS handshake, in
+ * milliseconds: 10 seconds. Node's own default of two minutes would let a peer
+ * that says nothing hold a descriptor for as long. Ten seconds are several round
+ * trips and retransmissions on the worst links.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const tlsHandshakeTimeout = 10_000
+
+/**
+ * Makes a flow of any Node `Duplex` of bytes: a socket that another library
+ * opened (a proxy, a tunnel, SSH), or a stream of your own.
+ *
+ * The flow owns the stream from then on: it pauses it, keeps an `error` listener
+ * on it until it is closed, lets it be half open, and sets `noDelay` and no
+ * timeout if it is a socket. The stream must deliver bytes (no encoding, no
+ * object mode). `ends` says what isn't to be read off the stream: for a stream
+ * that isn't a socket the addresses, and whether it is secure.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromDuplex = (
+  duplex: Duplex,
+  ends: {
+    readonly remoteAddress?: Address | undefined
+    readonly localAddress?: Address | undefined
+    readonly secure?: boolean | undefined
+  } = {}
+): Flow => new NodeFlow(duplex, ends)
+
+/**
+ * TCP, TLS and Unix sockets.
+ *
+ * - TLS verifies the server's certificate and name by default, sends the name
+ *   (SNI) unless it is an IP address, and speaks TLS 1.2 or newer. A server's
+ *   handshake is bounded by {@link tlsHandshakeTimeout}. A server that refuses the
+ *   client's certificate under TLS 1.3 says so after the handshake, so that
+ *   `connect` succeeds and the flow closes with an `IoError`.
+ * - A host name with several addresses is tried one after the other, with the
+ *   next begun before the first has timed out (Node's `autoSelectFamily`).
+ * - The file of a Unix socket is removed when its scope closes.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<Network> = Layer.sync(Network, () =>
+  Network.of({
+    connect: (options) =>
+      Effect.uninterruptibleMask((restore) =>
+        restore(connect(options)).pipe(
+          Effect.tap((flow) => Effect.addFinalizer(() => Effect.sync(() => flow.destroy())))
+        )
+      ),
+    listen: (options, onFlow) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(Effect.runtime(), (runtime) =>
+          restore(listen(options, onFlow, Runtime.runFork(runtime))).pipe(
+            Effect.tap(({ close }) => Effect.addFinalizer(() => Effect.sync(close))),
+            Effect.map(({ listener }) => listener)
+          )
+        )
+      ),
+    upgrade
+  })
+)
+
+// --- connecting
+
+const connect = (options: ConnectOptions): Effect.Effect<Flow, ConnectError> =>
+  Effect.async((resume) => {
+    const { address, tls } = options
+    let reason: ConnectReason = "tcp"
+    const fail = (cause: unknown) => resume(Effect.fail(connectError(options, reason, cause)))
+    let socket: Net.Socket
+    try {
+      socket = tls === undefined ? Net.connect(target(address)) : openTls(address, tls)
+    } catch (cause) {
+      // Options that Node refuses: a port out of range, a certificate that is no PEM.
+      if (tls !== undefined && stringOf(cause, "code") !== "ERR_SOCKET_BAD_PORT") reason = "tls"
+      return fail(cause)
+    }
+    const connected = () => {
+      reason = "tls"
+    }
+    const release = () => {
+      socket.removeListener("connect", connected)
+      socket.removeListener(ready, opened)
+      socket.removeListener("error", failed)
+    }
+    const opened = () => {
+      const flow = fromDuplex(
+        socket,
+        address._tag === "UnixAddress" ? { remoteAddress: address, localAddress: address } : {}
+      )
+      release()
+      resume(Effect.succeed(flow))
+    }
+    const failed = (cause: Error) => {
+      release()
+      abandon(socket)
+      fail(cause)
+    }
+    const ready = tls === undefined ? "connect" : "secureConnect"
+    if (tls !== undefined) socket.on("connect", connected)
+    socket.on(ready, opened)
+    socket.on("error", failed)
+    return Effect.sync(() => {
+      release()
+      abandon(socket)
+    })
+  })
+
+const target = (address: Address) =>
+  address._tag === "UnixAddress"
+    ? { path: address.path, allowHalfOpen: true }
+    : { host: address.hostname, port: address.port, allowHalfOpen: true, noDelay: true }
+
+const openTls = (address: Address, tls: TlsClientOptions): Tls.TLSSocket => {
+  const name = serverName(address, tls)
+  return Tls.connect({
+    ...target(address),
+    ALPNProtocols: ["http/1.1"],
+    rejectUnauthorized: tls.verify !== false,
+    // RFC 6066 section 3 allows no IP address in the server name. It is verified all the same.
+    ...(Net.isIP(name) === 0 ? { servername: name } : undefined),
+    checkServerIdentity: (_, certificate) => Tls.checkServerIdentity(name, certificate),
+    ...(tls.ca === undefined ? undefined : { ca: mutable(tls.ca) }),
+    ...(tls.cert === undefined ? undefined : { cert: tls.cert }),
+    ...(tls.key === undefined ? undefined : { key: Redacted.value(tls.key) })
+  })
+}
+
+/** Destroys a socket that nobody will own. What it says on its way out is of no interest. */
+const abandon = (socket: Duplex): void => {
+  socket.on("error", ignore)
+  socket.destroy()
+}
+
+const ignore = () => {}
+
+// --- listening
+
+const listen = (
+  options: ListenOptions,
+  onFlow: (flow: Flow) => void,
+  log: (effect: Effect.Effect<void>) => void
+): Effect.Effect<{ readonly listener: Listener; readonly close: () => void }, ListenError> =>
+  Effect.async((resume) => {
+    const { address, tls } = options
+    const fail = (cause: unknown) => resume(Effect.fail(listenError(options, cause)))
+    // An unnamed end of a Unix socket gets the name of the other.
+    const ends = address._tag === "UnixAddress" ? { remoteAddress: address, localAddress: address } : {}
+    const accepted = (socket: Net.Socket) => onFlow(fromDuplex(socket, ends))
+    // Connections in the middle of their TLS handshake.
+    const pending = new Map<string, Net.Socket>()
+    let closed = false
+    try {
+      const server =
+        tls === undefined
+          ? Net.createServer({ allowHalfOpen: true, noDelay: true }, accepted)
+          : createTlsServer(tls, pending, accepted)
+      const close = () => {
+        closed = true
+        server.close()
+        for (const socket of pending.values()) socket.destroy()
+      }
+      server.on("error", (cause) => {
+        // A listening server goes on after a failed accept (out of descriptors, for example).
+        if (server.listening) log(Effect.logWarning(`accepting on ${formatAddress(address)} failed`, cause))
+        else fail(cause)
+      })
+      server.on("listening", () => {
+        // Node looks the host name up first, and listens even if the server was closed in the meantime.
+        if (closed) return close()
+        resume(Effect.succeed({ listener: { address: boundTo(server, address), secure: tls !== undefined }, close }))
+      })
+      server.listen(
+        address._tag === "UnixAddress" ? { path: address.path } : { host: address.hostname, port: address.port }
+      )
+      return Effect.sync(close)
+    } catch (cause) {
+      // What Node refuses at once: a certificate that is no PEM, a port out of range.
+      return fail(cause)
+    }
+  })
+
+const createTlsServer = (
+  tls: TlsServerOptions,
+  pending: Map<string, Net.Socket>,
+  accepted: (socket: Net.Socket) => void
+): Net.Server => {
+  const server = Tls.createServer(
+    {
+      allowHalfOpen: true,
+      noDelay: true,
+      ALPNProtocols: ["http/1.1"],
+      handshakeTimeout: tlsHandshakeTimeout,
+      cert: tls.cert,
+      key: Redacted.value(tls.key),
+      ...(tls.clientCa === undefined
+        ? undefined
+        : { ca: mutable(tls.clientCa), requestCert: true, rejectUnauthorized: true })
+    },
+    (socket) => {
+      pending.delete(peerOf(socket))
+      accepted(socket)
+    }
+  )
+  server.on("connection", (socket: Net.Socket) => {
+    // The TCP socket under the TLS socket breaks on its own, too.
+    socket.on("error", ignore)
+    // Peers on a Unix socket have no name to tell them apart by: there only the timeout bounds a handshake.
+    if (socket.remotePort === undefined) return
+    const peer = peerOf(socket)
+    pending.set(peer, socket)
+    socket.once("close", () => {
+      if (pending.get(peer) === socket) pending.delete(peer)
+    })
+  })
+  server.on("tlsClientError", (_, socket) => abandon(socket))
+  return server
+}
+
+const mutable = (pem: string | ReadonlyArray<string>): string | Array<string> =>
+  typeof pem === "string" ? pem : [...pem]
+
+const peerOf = (socket: Net.Socket): string => `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress}`
+
+const boundTo = (server: Net.Server, asked: Address): Address => {
+  const bound = server.address()
+  return bound === null || typeof bound === "string"
+    ? asked
+    : { _tag: "TcpAddress", hostname: bound.address, port: bound.port }
+}
+
+// --- upgrading
+
+const taken = new WeakSet<Duplex>()
+const heads = new WeakMap<Duplex, Uint8Array>()
+
+/**
+ * Makes a Node HTTP server ready for upgrades inside an @effect/platform
+ * application, before it is given to `NodeHttpServer`.
+ *
+ * Between the moment at which Node hands an upgrade's socket over and the one
+ * at which the application takes it, middleware and routing run. Node has
+ * removed its own listeners by then, so that a peer that resets the connection
+ * in between would kill the process. A prepared server survives it, and keeps
+ * the bytes that came right behind the request, which would be lost otherwise.
+ * Always use it where a route may upgrade.
+ *
+ * @example
+ * ```ts
+ * import { createServer } from "node:http"
+ * import { NodeHttpServer } from "@effect/platform-node"
+ * import { NodeNetwork } from "effect-websocket"
+ *
+ * const HttpLive = NodeHttpServer.layer(() => NodeNetwork.prepareServer(createServer()), { port: 3000 })
+ * ```
+ *
+ * @since 0.1.0
+ * @category upgrading
+ */
+export const prepareServer = <Server extends Http.Server | Https.Server>(server: Server): Server => {
+  // First in line: the listener of NodeHttpServer may be there already.
+  server.prependListener("upgrade", (_: Http.IncomingMessage, socket: Duplex, head: Uint8Array) => {
+    socket.on("error", ignore)
+    if (head.length > 0) heads.set(socket, head)
+  })
+  return server
+}
+
+const upgrade = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Flow, HandshakeError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      const source = request.source
+      if (!(source instanceof Http.IncomingMessage)) {
+        return refuse(
+          "the request doesn't come from a Node HTTP server, so this network can't take its connection over"
+        )
+      }
+      // Node sets it if the request asks for an upgrade and the server listens for that.
+      if (Reflect.get(source, "upgrade") !== true) {
+        return refuse("the request doesn't ask for an upgrade")
+      }
+      const socket = source.socket
+      if (taken.has(socket)) return refuse("the connection of this request was taken over already")
+      taken.add(socket)
+      const flow = fromDuplex(socket)
+      socket.removeListener("error", ignore)
+      const head = heads.get(socket)
+      heads.delete(socket)
+      if (head !== undefined) flow.unshift(head)
+      return Effect.succeed(flow)
+    }),
+    (flow) => Effect.sync(() => flow.destroy())
+  )
+
+const refuse = (rule: string) => Effect.fail(new HandshakeError({ rule, address: "HTTP request" }))

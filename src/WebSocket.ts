@@ -1,0 +1,314 @@
+/**
+ * A WebSocket connection as a scoped resource, in either role.
+ *
+ * It lives as long as the scope it was made in. Leaving that scope performs the
+ * closing handshake (1000 on success, 1001 on interruption, 1011 on failure),
+ * bounded by `closeTimeout`; afterwards there is no fiber, no timer, no listener
+ * and no descriptor of it left.
+ *
+ * Messages are strings (text) and `Uint8Array`s (binary). They come in order, each
+ * once, and with backpressure in both directions: reading pauses while the
+ * application is behind, and sending suspends while the peer is.
+ *
+ * It is not a broadcaster and it doesn't reconnect; it is the one connection that
+ * such things are made of.
+ *
+ * @see RFC 6455
+ * @since 0.1.0
+ */
+import * as Headers from "@effect/platform/Headers"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Sink from "effect/Sink"
+import type * as Stream from "effect/Stream"
+import type * as Flow from "./Flow.js"
+import type * as Frame from "./Frame.js"
+import { destination, openClient } from "./internal/client.js"
+import { acquiring } from "./internal/opening.js"
+import { type ConnectionOptions, defaultCloseTimeout, defaultHandshakeTimeout } from "./internal/options.js"
+import { runConnection } from "./internal/running.js"
+import { acceptKey, answer, decide, handshakeFrom, readRequest, refuse } from "./internal/server.js"
+import type { Network, TlsClientOptions } from "./Network.js"
+import type * as OriginPolicy from "./OriginPolicy.js"
+import {
+  ConnectError,
+  type ConnectionClosed,
+  type HandshakeError,
+  type ProtocolError,
+  type WebSocketError
+} from "./WebSocketError.js"
+
+export {
+  type ConnectionOptions,
+  defaultCloseTimeout,
+  defaultHandshakeTimeout,
+  defaultMaxFragments,
+  defaultMaxMissedPongs,
+  defaultMaxPayloadSize,
+  defaultReceiveBufferSize,
+  defaultSendBufferSize
+} from "./internal/options.js"
+
+/**
+ * A message: text is a string, binary is bytes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Message = string | Uint8Array
+
+/**
+ * An open connection.
+ *
+ * Every operation fails with what ended the connection once it is over: see
+ * `WebSocketError`. Nothing waits for ever.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WebSocket {
+  /** `client` if we connected, `server` if we accepted. */
+  readonly role: Frame.Role
+  /** The URL of the connection; on a server, as the request spelled it. */
+  readonly url: string
+  /** The subprotocol that was agreed on, if one was (RFC 6455 1.9). */
+  readonly subprotocol: string | undefined
+  /** The headers of the peer's half of the opening handshake. */
+  readonly headers: Headers.Headers
+  readonly remoteAddress: Flow.Address
+  readonly localAddress: Flow.Address
+  /** Whether the connection is inside TLS. */
+  readonly secure: boolean
+
+  /** Whether messages can still be sent: no Close frame was sent or received, and nothing failed. */
+  readonly isOpen: Effect.Effect<boolean>
+
+  /**
+   * Sends a message: a string as text, bytes as binary. The bytes must not change
+   * afterwards.
+   *
+   * Completes at once while less than `sendBufferSize` waits for the peer, and
+   * suspends above it. Interrupted, it has sent the whole message or nothing.
+   * A lone surrogate in a string is sent as U+FFFD.
+   */
+  readonly send: (message: Message) => Effect.Effect<void, WebSocketError>
+  /** Sends a text message. */
+  readonly sendText: (text: string) => Effect.Effect<void, WebSocketError>
+  /** Sends a binary message. */
+  readonly sendBinary: (bytes: Uint8Array) => Effect.Effect<void, WebSocketError>
+  /** Sends messages in order, as one step where there is room for all of them. */
+  readonly sendAll: (messages: Iterable<Message>) => Effect.Effect<void, WebSocketError>
+  /** Sends a ping; at most 125 bytes of payload. The peer's pong is taken by the connection. */
+  readonly sendPing: (payload?: string | Uint8Array) => Effect.Effect<void, WebSocketError>
+  /** Sends a pong that answers nothing (RFC 6455 5.5.3); pings are answered by the connection itself. */
+  readonly sendPong: (payload?: string | Uint8Array) => Effect.Effect<void, WebSocketError>
+  /**
+   * Sends one frame as it is. What would break the protocol (a fragment out of
+   * place, invalid UTF-8, an RSV bit) fails with a local `ProtocolError`, and
+   * nothing is sent. While a message is sent in fragments, `send` fails like that.
+   */
+  readonly sendFrame: (frame: Frame.Frame) => Effect.Effect<void, WebSocketError>
+
+  /**
+   * Takes the next message, and waits for it if there is none. Interrupted, it has
+   * taken nothing. Messages that arrived before the end come before the failure.
+   */
+  readonly receive: Effect.Effect<Message, WebSocketError>
+  /** Takes all messages that are there, at least one: what one read of the socket brought, or more. */
+  readonly receiveAll: Effect.Effect<Array<Message>, WebSocketError>
+  /**
+   * Takes the next frame, control frames included (they are acted on all the same).
+   *
+   * The first call turns the connection to frames: what was received before comes
+   * as one frame per message, and control frames received before don't come.
+   * `receive` and the like go on to work, and pass control frames over.
+   */
+  readonly receiveFrame: Effect.Effect<Frame.Frame, WebSocketError>
+  /**
+   * The messages, in chunks of what each read brought. Ends when the connection
+   * was closed cleanly with 1000, 1001 or no code; fails otherwise.
+   */
+  readonly messages: Stream.Stream<Message, WebSocketError>
+  /**
+   * Runs a handler for each message, one after the other; completes and fails as
+   * `messages` does, or with the handler's failure. The cheapest way to take messages.
+   */
+  readonly run: <E, R>(
+    handler: (message: Message) => Effect.Effect<unknown, E, R>
+  ) => Effect.Effect<void, WebSocketError | E, R>
+  /** Sends all that it is given. Doesn't close. */
+  readonly sink: Sink.Sink<void, Message, never, WebSocketError>
+
+  /**
+   * Performs the closing handshake with a code (default 1000) and a reason (at most
+   * 123 bytes of UTF-8), and waits until the connection is released, at most
+   * `closeTimeout`. Does nothing but wait if closing has begun.
+   *
+   * Fails with a local `ProtocolError` if code or reason can't be sent; the
+   * connection is then unharmed.
+   */
+  readonly close: (code?: number, reason?: string) => Effect.Effect<void, ProtocolError>
+  /** Waits until the connection is released, and tells how it was closed; fails if it was not closed but broke. */
+  readonly closed: Effect.Effect<ConnectionClosed, Exclude<WebSocketError, ConnectionClosed>>
+}
+
+/**
+ * The connection of the surrounding program, where there is just one: see {@link layer}.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export const WebSocket: Context.Tag<WebSocket, WebSocket> = Context.GenericTag<WebSocket>("effect-websocket/WebSocket")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConnectOptions extends ConnectionOptions {
+  /** Subprotocols to offer, the preferred one first. */
+  readonly subprotocols?: ReadonlyArray<string> | undefined
+  /** More headers for the request; those of the handshake itself can't be given. */
+  readonly headers?: Headers.Input | undefined
+  /** For `wss:` and `https:`. Certificates are verified unless it says otherwise. */
+  readonly tls?: TlsClientOptions | undefined
+  /** Where to connect to instead of the URL's host and port: a Unix socket, or a certain address. */
+  readonly address?: Flow.Address | undefined
+  /** Bound on all of DNS, TCP, TLS and HTTP. Default `defaultHandshakeTimeout`, 10 seconds. */
+  readonly handshakeTimeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * Connects to a server, and performs the opening handshake.
+ *
+ * The URL's scheme is `ws`, `wss`, `http` or `https`; user info becomes Basic
+ * authentication, and appears in no error. The connection lives until the scope
+ * closes. Interrupted at any stage, it leaves nothing open.
+ *
+ * Fails with `ConnectError` if there is no connection (`reason` says at which
+ * stage), and with `HandshakeError` if the server's answer is anything but a valid
+ * 101; `status`, `headers` and `body` then tell what it said.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { WebSocket } from "effect-websocket"
+ *
+ * const ask = Effect.gen(function*() {
+ *   const socket = yield* WebSocket.connect("wss://echo.example/", { subprotocols: ["echo.v1"] })
+ *   yield* socket.send("hello")
+ *   return yield* socket.receive
+ * }).pipe(Effect.scoped)
+ * ```
+ *
+ * @see RFC 6455 section 4.1
+ * @since 0.1.0
+ * @category constructors
+ */
+export const connect = (
+  url: string | URL,
+  options: ConnectOptions = {}
+): Effect.Effect<WebSocket, ConnectError | HandshakeError, Network | Scope.Scope> =>
+  Effect.gen(function* () {
+    const to = yield* destination(url)
+    const timeout = Duration.decode(options.handshakeTimeout ?? defaultHandshakeTimeout)
+    const opened = yield* openClient(to, {
+      subprotocols: options.subprotocols ?? [],
+      headers: Headers.fromInput(options.headers),
+      tls: options.tls,
+      address: options.address,
+      limits: {}
+    }).pipe(
+      Effect.timeoutFail({
+        duration: timeout,
+        onTimeout: () =>
+          new ConnectError({
+            reason: "timeout",
+            address: to.label,
+            detail: `no connection within ${Duration.format(timeout)}`
+          })
+      })
+    )
+    return yield* runConnection({ ...opened, role: "client", url: to.label, address: to.label }, options)
+  }).pipe(acquiring)
+
+/**
+ * A connection to a server as a layer: it is open while the layer is in use.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { NodeNetwork, WebSocket } from "effect-websocket"
+ * import { Layer } from "effect"
+ *
+ * const program = Effect.flatMap(WebSocket.WebSocket, (socket) => socket.send("hello"))
+ *
+ * const Live = WebSocket.layer("wss://echo.example/").pipe(Layer.provide(NodeNetwork.layer))
+ * const runnable = Effect.provide(program, Live)
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  url: string | URL,
+  options?: ConnectOptions
+): Layer.Layer<WebSocket, ConnectError | HandshakeError, Network> => Layer.scoped(WebSocket, connect(url, options))
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface AcceptOptions extends ConnectionOptions {
+  /** Subprotocols that are spoken, the preferred one first; the first that the client offered too is chosen. */
+  readonly subprotocols?: ReadonlyArray<string> | undefined
+  /** Which pages may connect. Default `OriginPolicy.sameOrigin`. */
+  readonly origin?: OriginPolicy.OriginPolicy | undefined
+  /** More headers for the 101. */
+  readonly headers?: Headers.Input | undefined
+  /** Bound on the client's request. Default `defaultHandshakeTimeout`, 10 seconds. */
+  readonly handshakeTimeout?: Duration.DurationInput | undefined
+  /**
+   * The `Sec-WebSocket-Key` of a request that was already read from the flow, and
+   * judged, by somebody else. Then nothing is read or judged here: the 101 is
+   * written, with the first of `subprotocols` if there is one.
+   */
+  readonly key?: string | undefined
+}
+
+/**
+ * Makes a flow that a client opened into a connection: reads its request, answers
+ * it, and takes the flow over until the scope closes.
+ *
+ * `WebSocketServer` does this for each flow it accepts; use `accept` where the
+ * flow comes from elsewhere.
+ *
+ * A request that is refused is answered with the status that fits (400, 403, 405,
+ * 408, 426, 431, 505), the flow is ended, and the effect fails with `HandshakeError`.
+ *
+ * @see RFC 6455 section 4.2
+ * @since 0.1.0
+ * @category constructors
+ */
+export const accept = (
+  flow: Flow.Flow,
+  options: AcceptOptions = {}
+): Effect.Effect<WebSocket, HandshakeError, Scope.Scope> =>
+  Effect.gen(function* () {
+    yield* Effect.addFinalizer(() => Effect.sync(() => flow.destroy()))
+    const handshake = handshakeFrom(options)
+    if (options.key !== undefined) {
+      const accepted = acceptKey(options.key, handshake)
+      return yield* answer(flow, { head: undefined, rest: new Uint8Array(0) }, accepted, options)
+    }
+    const timeout = Duration.decode(options.handshakeTimeout ?? defaultHandshakeTimeout)
+    const request = yield* readRequest(flow, {}, timeout)
+    return yield* answer(flow, request, decide(request.head, flow.secure, handshake), options)
+  }).pipe(
+    Effect.catchTag("Refusal", (refusal) =>
+      refuse(flow, refusal, Duration.decode(options.closeTimeout ?? defaultCloseTimeout))
+    ),
+    acquiring
+  )

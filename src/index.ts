@@ -1,0 +1,17 @@
+/**
+ * WebSockets for Effect, spoken natively over TCP and TLS, as scoped resources.
+ *
+ * @since 0.1.0
+ */
+export * as CloseCode from "./CloseCode.js"
+export * as Flow from "./Flow.js"
+export * as Frame from "./Frame.js"
+export * as Handshake from "./Handshake.js"
+export * as Network from "./Network.js"
+export * as NodeNetwork from "./NodeNetwork.js"
+export * as OriginPolicy from "./OriginPolicy.js"
+export * as Rng from "./Rng.js"
+export * as TestNetwork from "./TestNetwork.js"
+export * as WebSocket from "./WebSocket.js"
+export * as WebSocketError from "./WebSocketError.js"
+export * as WebSocketServer from "./WebSocketServer.js"

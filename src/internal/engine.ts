@@ -1,0 +1,374 @@
+// A connection in motion: the state machine, the flow under it and the buffers
+// between them and the application. Plain synchronous code, driven by the flow's
+// callbacks on one side and by whoever sends and receives on the other; fibers,
+// scopes and clocks are the shell's business (driver.ts).
+//
+// Laws:
+// 1. `data` runs the state machine over the whole chunk, then wakes each waiting
+//    reader once.
+// 2. `flush` is the only door to the socket.
+// 3. Frames of one turn leave together: a send only schedules the flush, once.
+// 4. `onClosing` is called once, when a Close was sent or there is an ending;
+//    `onDone` is called once, when the flow is released. Nothing follows.
+
+import type * as Flow from "../Flow.js"
+import { Connection, type Events, type Limits, type Message, type Outcome } from "../protocol/connection.js"
+import type { Frame, Role } from "../protocol/frame.js"
+import * as Wire from "../protocol/frame.js"
+import type { Breach } from "../protocol/violation.js"
+import type { IoError } from "../WebSocketError.js"
+import { FrameQueue } from "./frameQueue.js"
+
+export interface EngineOptions extends Limits {
+  readonly role: Role
+  /** Bytes of received messages above which reading pauses. */
+  readonly receiveBufferSize: number
+  /** Bytes not yet taken by the operating system above which sending waits. */
+  readonly sendBufferSize: number
+  readonly nextKey: () => number
+}
+
+/** How a connection ended: by the protocol, or by the transport. */
+export type Ending = Outcome | IoError
+
+type Wake = () => void
+
+const compactAt = 1024
+
+// A burst in one turn is written when this much has gathered: enough for large
+// writes, little enough to learn soon that the peer reads slowly.
+const flushSize = 64 * 1024
+
+// What a queued message costs beyond its content, so that empty ones count too.
+const messageOverhead = 32
+
+const weigh = (message: Message): number => message.length + messageOverhead
+
+export class Engine implements Flow.Handler, Events {
+  ending: Ending | undefined = undefined
+  /** A Close was sent, or there is an ending. */
+  closingBegun = false
+  /** The flow is released. */
+  done = false
+  private readonly connection: Connection
+  private inbox: Array<Message> = []
+  private taken = 0
+  private inboxWeight = 0
+  private frames: FrameQueue | undefined = undefined
+  private discarding = false
+  private paused = true
+  private heard = false
+  private congested = false
+  private flushing = false
+  /** FIN is to be sent once all that is queued has left; and has been. */
+  private finishing = false
+  private finished = false
+  private readers: Array<Wake> = []
+  private writers: Array<Wake> = []
+
+  constructor(
+    readonly flow: Flow.Flow,
+    private readonly options: EngineOptions,
+    private readonly onClosing: () => void,
+    private readonly onDone: () => void
+  ) {
+    this.connection = new Connection(options.role, options, this, options.nextKey)
+  }
+
+  get isOpen(): boolean {
+    return this.connection.isOpen && this.ending === undefined
+  }
+
+  /** The code of the Close that was sent, if one was and had one. */
+  get sentCode(): number | undefined {
+    return this.connection.sentCode
+  }
+
+  /** Takes the flow over; `rest` is what came behind the handshake. */
+  start(rest: Uint8Array): void {
+    this.flow.attach(this)
+    this.paused = false
+    this.flow.resume()
+    if (rest.length > 0) this.data(rest)
+  }
+
+  // ------------------------------------------------------------ from the flow
+
+  data(bytes: Uint8Array): void {
+    this.heard = true
+    this.connection.receive(bytes)
+    this.settle()
+  }
+
+  end(): void {
+    this.connection.receiveEnd()
+    this.settle()
+    this.finish()
+  }
+
+  drain(): void {
+    this.congested = false
+    this.connection.setCongested(false)
+    this.flush()
+    this.wakeWriters()
+  }
+
+  close(error: IoError | undefined): void {
+    if (this.done) return
+    this.done = true
+    this.connection.receiveEnd()
+    this.ending ??= error ?? this.connection.outcome
+    this.connection.output.clear()
+    this.beginClosing()
+    wake(this.readers)
+    this.onDone()
+  }
+
+  /** After anything that may have brought messages, answers or an end. */
+  private settle(): void {
+    this.flush()
+    const { outcome } = this.connection
+    if (outcome !== undefined && this.ending === undefined) this.conclude(outcome)
+    if (this.readers.length > 0 && this.readable) wake(this.readers)
+    if (!this.paused && this.ending === undefined && this.weight >= this.options.receiveBufferSize) {
+      this.paused = true
+      this.flow.pause()
+    }
+  }
+
+  private conclude(outcome: Outcome): void {
+    this.ending = outcome
+    // RFC 6455 7.1.1: the server closes TCP first, and the client waits for it to do so; who
+    // fails the connection doesn't wait (7.1.7).
+    if (this.options.role === "server" || outcome._tag === "Failed") this.finish()
+    // The peer's FIN has to be seen, whatever the application left unread.
+    this.resume()
+    this.beginClosing()
+  }
+
+  private tellClosing(): void {
+    if (this.closingBegun) return
+    this.closingBegun = true
+    this.onClosing()
+  }
+
+  // ---------------------------------------------------- from the state machine
+
+  message(message: Message): void {
+    if (this.discarding) return
+    this.inbox.push(message)
+    this.inboxWeight += weigh(message)
+  }
+
+  frame(frame: Frame): void {
+    if (!this.discarding) this.frames?.push(frame)
+  }
+
+  pong(_payload: Uint8Array): void {}
+
+  // ---------------------------------------------------------------- receiving
+
+  /** Whether a reader needn't wait: something is there, or nothing will come. */
+  get readable(): boolean {
+    return this.ending !== undefined || this.taken < this.inbox.length || (this.frames?.readable ?? false)
+  }
+
+  /** The next message that is there. */
+  take(): Message | undefined {
+    if (this.frames !== undefined) return this.afterTake(this.frames.takeMessage())
+    const message = this.inbox[this.taken]
+    if (message === undefined) return undefined
+    this.taken++
+    this.inboxWeight -= weigh(message)
+    // A reader that never quite catches up must not let the taken ones pile up in front.
+    if (this.taken === this.inbox.length || this.taken >= compactAt) {
+      this.inbox = this.inbox.slice(this.taken)
+      this.taken = 0
+    }
+    return this.afterTake(message)
+  }
+
+  /** All messages that are there; may be none. */
+  takeAll(): Array<Message> {
+    if (this.frames !== undefined) {
+      const all: Array<Message> = []
+      for (let next = this.take(); next !== undefined; next = this.take()) all.push(next)
+      return all
+    }
+    const all = this.taken === 0 ? this.inbox : this.inbox.slice(this.taken)
+    this.inbox = []
+    this.taken = 0
+    this.inboxWeight = 0
+    return this.afterTake(all)
+  }
+
+  /** The next frame that is there. The first call turns the connection to frames. */
+  takeFrame(): Frame | undefined {
+    if (this.frames === undefined) {
+      const messages = this.takeAll()
+      this.frames = new FrameQueue()
+      for (const message of messages) this.frames.pushMessage(message)
+      this.connection.frames = true
+    }
+    return this.afterTake(this.frames.take())
+  }
+
+  /** Calls `reader` once, when it needn't wait any more; answers how to take that back. */
+  whenReadable(reader: Wake): () => void {
+    this.readers.push(reader)
+    return () => remove(this.readers, reader)
+  }
+
+  /** Drops what was received, and what will be: nobody is left to take it. */
+  discard(): void {
+    this.discarding = true
+    this.takeAll()
+    this.frames?.clear()
+    this.resume()
+  }
+
+  private afterTake<A>(taken: A): A {
+    if (this.paused && this.weight < this.options.receiveBufferSize / 2) this.resume()
+    return taken
+  }
+
+  /** Estimated bytes of all that was received and not taken. */
+  get weight(): number {
+    return this.inboxWeight + (this.frames?.weight ?? 0)
+  }
+
+  private resume(): void {
+    if (!this.paused || this.done) return
+    this.paused = false
+    this.flow.resume()
+  }
+
+  // ------------------------------------------------------------------ sending
+
+  /** Bytes that the operating system hasn't taken yet. */
+  get buffered(): number {
+    return this.connection.output.size + this.flow.bufferedBytes()
+  }
+
+  /** Whether a sender must wait. */
+  get full(): boolean {
+    return this.congested && this.buffered >= this.options.sendBufferSize
+  }
+
+  /** Queues a message. Only while open. */
+  send(message: Message): Breach | undefined {
+    const breach = this.connection.sendMessage(message)
+    this.scheduleFlush()
+    return breach
+  }
+
+  /** Queues a frame. Only while open. */
+  sendFrame(frame: Frame): Breach | undefined {
+    const breach = this.connection.sendFrame(frame)
+    this.scheduleFlush()
+    if (breach === undefined && frame.opcode === Wire.close) this.beginClosing()
+    return breach
+  }
+
+  /** Begins the closing handshake; does nothing more if it has begun. */
+  sendClose(code: number | undefined, reason: string): Breach | undefined {
+    if (this.ending !== undefined) return undefined
+    const breach = this.connection.sendClose(code, reason)
+    if (breach !== undefined) return breach
+    this.scheduleFlush()
+    this.beginClosing()
+    return undefined
+  }
+
+  private beginClosing(): void {
+    this.tellClosing()
+    wake(this.writers)
+  }
+
+  /** Calls `writer` once, when it needn't wait any more; answers how to take that back. */
+  whenWritable(writer: Wake): () => void {
+    this.writers.push(writer)
+    return () => remove(this.writers, writer)
+  }
+
+  /** Asks the peer for a sign of life. */
+  ping(): void {
+    if (!this.isOpen) return
+    this.connection.sendPing()
+    this.scheduleFlush()
+  }
+
+  /** Whether anything arrived since this was last asked. A peer that we don't read from can't be heard. */
+  isAlive(): boolean {
+    const alive = this.heard || this.paused
+    this.heard = false
+    return alive
+  }
+
+  private wakeWriters(): void {
+    if (!this.full) wake(this.writers)
+  }
+
+  private scheduleFlush(): void {
+    if (this.connection.output.size >= flushSize) this.flush()
+    else if (!this.flushing) {
+      this.flushing = true
+      Promise.resolve().then(this.flushLater)
+    }
+  }
+
+  private readonly flushLater = (): void => {
+    this.flushing = false
+    this.flush()
+  }
+
+  private flush(): void {
+    const { output } = this.connection
+    if (output.size === 0 || this.congested) return
+    if (this.done || this.finished) {
+      output.clear()
+      return
+    }
+    const pieces = output.take()
+    const last = pieces.length - 1
+    let free = true
+    pieces.forEach((piece, index) => {
+      free = this.flow.write(piece, index < last)
+    })
+    if (!free) {
+      this.congested = true
+      this.connection.setCongested(true)
+    } else if (this.finishing) {
+      this.finish()
+    }
+  }
+
+  /** Sends FIN, after all that is queued. */
+  private finish(): void {
+    this.finishing = true
+    this.flush()
+    if (this.finished || this.done || this.connection.output.size > 0) return
+    this.finished = true
+    this.flow.end()
+  }
+
+  /** Lets go of the flow at once. */
+  destroy(): void {
+    this.flow.destroy()
+  }
+
+  /** Ends the connection for a reason of ours, without a Close frame. */
+  abort(error: IoError): void {
+    this.ending ??= error
+    this.flow.destroy()
+  }
+}
+
+const wake = (waiting: Array<Wake>): void => {
+  for (const resume of waiting.splice(0)) resume()
+}
+
+const remove = (waiting: Array<Wake>, wake: Wake): void => {
+  const index = waiting.indexOf(wake)
+  if (index >= 0) waiting.splice(index, 1)
+}

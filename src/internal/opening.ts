@@ -1,0 +1,92 @@
+// The opening handshake over a flow, as effects: a head read, an answer written.
+
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import * as Flow from "../Flow.js"
+import type { Complete, HeadReader, Refusal } from "../protocol/head.js"
+import { IoError } from "../WebSocketError.js"
+
+/** Reads a head. What follows it comes along as `rest`; the flow is left paused. */
+export const readHead = <Head>(
+  flow: Flow.Flow,
+  reader: HeadReader<Head>
+): Effect.Effect<Complete<Head>, Refusal | IoError> =>
+  Effect.async((resume) => {
+    const settle = (result: Effect.Effect<Complete<Head>, Refusal | IoError>) => {
+      flow.pause()
+      flow.attach(Flow.silent)
+      resume(result)
+    }
+    const ended = () =>
+      settle(
+        Effect.fail(
+          new IoError({
+            operation: "read",
+            address: Flow.formatAddress(flow.remoteAddress),
+            cause: new Error("the peer ended the connection before the opening handshake was complete")
+          })
+        )
+      )
+    flow.attach({
+      ...Flow.silent,
+      data(bytes) {
+        const read = reader.push(bytes)
+        if (read !== undefined) settle(read._tag === "Complete" ? Effect.succeed(read) : Effect.fail(read))
+      },
+      end: ended,
+      close: (error) => (error === undefined ? ended() : settle(Effect.fail(error)))
+    })
+    flow.resume()
+    return Effect.sync(() => flow.attach(Flow.silent))
+  })
+
+/**
+ * Reads what comes until `size` bytes, the end or a failure; a failure counts as
+ * an end. For the body of a refusal, of which some is better than none.
+ */
+export const readSome = (flow: Flow.Flow, rest: Uint8Array, size: number): Effect.Effect<Uint8Array> =>
+  Effect.async((resume) => {
+    const collected = new Uint8Array(size)
+    let length = 0
+    const settle = () => {
+      flow.pause()
+      flow.attach(Flow.silent)
+      resume(Effect.succeed(collected.subarray(0, length)))
+    }
+    const add = (bytes: Uint8Array) => {
+      const part = bytes.subarray(0, size - length)
+      collected.set(part, length)
+      length += part.length
+      if (length === size) settle()
+    }
+    flow.attach({ ...Flow.silent, data: add, end: settle, close: settle })
+    add(rest)
+    flow.resume()
+    return Effect.sync(() => flow.attach(Flow.silent))
+  })
+
+/** Writes the last bytes of a flow, and waits until the peer has had them and closed. */
+export const finishWith = (flow: Flow.Flow, bytes: Uint8Array): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    // Unread bytes would turn our FIN into a reset, and the peer might lose the answer.
+    flow.attach({ ...Flow.silent, close: () => resume(Effect.void) })
+    flow.write(bytes, false)
+    flow.end()
+    flow.resume()
+  })
+
+/**
+ * Runs an effect that acquires things, in a scope that becomes part of the
+ * surrounding one if it succeeds, and is closed at once if it doesn't.
+ */
+export const acquiring = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+      const exit = yield* Effect.exit(restore(Scope.extend(effect, scope)))
+      if (Exit.isFailure(exit)) yield* Scope.close(scope, exit)
+      return yield* exit
+    })
+  )

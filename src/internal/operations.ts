@@ -1,0 +1,152 @@
+// What an application does with a connection. `receive` and `send` complete without
+// suspending where they can: a fiber waits once for each socket read, not for each message.
+
+import * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { constVoid } from "effect/Function"
+import * as Option from "effect/Option"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import * as CloseCode from "../CloseCode.js"
+import type { Message } from "../protocol/connection.js"
+import * as Wire from "../protocol/frame.js"
+import type { Breach } from "../protocol/violation.js"
+import type { ConnectionClosed, ProtocolError, WebSocketError } from "../WebSocketError.js"
+import type { Driven } from "./driver.js"
+import { closing, fromBreach, fromEnding } from "./errors.js"
+
+export const operations = ({ engine, reading }: Driven, address: string) => {
+  // One error value for all who ask, made when the first one does.
+  let failure: Effect.Effect<never, WebSocketError> | undefined
+  const fail = Effect.suspend((): Effect.Effect<never, WebSocketError> => {
+    if (engine.ending === undefined) return Effect.fail(closing(engine.sentCode, address))
+    failure ??= Effect.fail(fromEnding(engine.ending, address))
+    return failure
+  })
+
+  /** Takes now if something is there, else waits for the next read and tries again. Interruption takes nothing. */
+  const receiving = <A>(take: () => A | undefined): Effect.Effect<A, WebSocketError> => {
+    const receive: Effect.Effect<A, WebSocketError> = Effect.suspend(() => {
+      const taken = take()
+      if (taken !== undefined) return Effect.succeed(taken)
+      return engine.ending === undefined ? wait : fail
+    })
+    const wait = Effect.async<A, WebSocketError>((resume) => Effect.sync(engine.whenReadable(() => resume(receive))))
+    return receive
+  }
+
+  const receive = receiving(() => engine.take())
+  const receiveFrame = receiving(() => engine.takeFrame())
+  const receiveAll = receiving(() => {
+    const all = engine.takeAll()
+    return all.length === 0 ? undefined : all
+  })
+
+  /** Sends now if there is room, else waits for it first: who is interrupted while waiting has sent nothing. */
+  const sending = (queue: () => Breach | undefined): Effect.Effect<void, WebSocketError> =>
+    Effect.suspend(() => {
+      if (!engine.isOpen) return fail
+      if (engine.full) return Effect.zipRight(room, sending(queue))
+      const breach = queue()
+      return breach === undefined ? Effect.void : Effect.fail(fromBreach(breach, address))
+    })
+  const room = Effect.async<void>((resume) => Effect.sync(engine.whenWritable(() => resume(Effect.void))))
+
+  const send = (message: Message) => sending(() => engine.send(message))
+
+  const sendAll = (messages: Iterable<Message>): Effect.Effect<void, WebSocketError> =>
+    Effect.suspend(() => {
+      const iterator = messages[Symbol.iterator]()
+      let next = iterator.next()
+      return Effect.whileLoop({
+        while: () => next.done !== true,
+        // As many as there is room for in one step of the fiber.
+        body: () =>
+          sending(() => {
+            let breach: Breach | undefined
+            while (next.done !== true && breach === undefined && !engine.full) {
+              breach = engine.send(next.value)
+              next = iterator.next()
+            }
+            return breach
+          }),
+        step: constVoid
+      })
+    })
+
+  const sendFrame = (frame: Wire.Frame) => sending(() => engine.sendFrame(frame))
+
+  const control = (opcode: Wire.OpcodeValue) => (payload?: string | Uint8Array) =>
+    sendFrame({
+      opcode,
+      rsv: 0,
+      fin: true,
+      payload: typeof payload === "string" ? encode(payload) : (payload ?? empty)
+    })
+
+  const close = (code: number = CloseCode.normal, reason = ""): Effect.Effect<void, ProtocolError> =>
+    Effect.suspend(() => {
+      const breach = engine.sendClose(code, reason)
+      return breach === undefined ? Effect.asVoid(Fiber.await(reading)) : Effect.fail(fromBreach(breach, address))
+    })
+
+  const closed: Effect.Effect<ConnectionClosed, Exclude<WebSocketError, ConnectionClosed>> = Fiber.await(reading).pipe(
+    Effect.zipRight(fail),
+    Effect.catchTag("ConnectionClosed", Effect.succeed)
+  )
+
+  /** The end of the messages, for whoever takes them all: not an error if it was a clean one. */
+  const endOfMessages = (error: WebSocketError): Option.Option<WebSocketError> =>
+    error._tag === "ConnectionClosed" && error.clean && CloseCode.isClean(error.code)
+      ? Option.none()
+      : Option.some(error)
+
+  const messages = Stream.repeatEffectChunkOption(
+    Effect.mapBoth(receiveAll, { onFailure: endOfMessages, onSuccess: Chunk.unsafeFromArray })
+  )
+
+  const run = <E, R>(
+    handler: (message: Message) => Effect.Effect<unknown, E, R>
+  ): Effect.Effect<void, WebSocketError | E, R> =>
+    Effect.suspend(() => {
+      let over = false
+      const end = Effect.catchAll(fail, (error) => {
+        over = true
+        return Option.match(endOfMessages(error), { onNone: () => Effect.void, onSome: Effect.fail })
+      })
+      const readable = Effect.async<void>((resume) => Effect.sync(engine.whenReadable(() => resume(Effect.void))))
+      return Effect.whileLoop({
+        while: () => !over,
+        body: (): Effect.Effect<unknown, WebSocketError | E, R> => {
+          const message = engine.take()
+          if (message !== undefined) return handler(message)
+          return engine.ending === undefined ? readable : end
+        },
+        step: constVoid
+      })
+    })
+
+  return {
+    isOpen: Effect.sync(() => engine.isOpen),
+    receive,
+    receiveAll,
+    receiveFrame,
+    messages,
+    run,
+    send,
+    sendText: (text: string) => send(text),
+    sendBinary: (bytes: Uint8Array) => send(bytes),
+    sendAll,
+    sendPing: control(Wire.ping),
+    sendPong: control(Wire.pong),
+    sendFrame,
+    sink: Sink.forEachChunk(sendAll),
+    close,
+    closed
+  }
+}
+
+const empty = new Uint8Array(0)
+const encoder = new TextEncoder()
+const encode = (text: string) => encoder.encode(text)

@@ -1,0 +1,20 @@
+// Reads of bytes by index.
+
+/**
+ * The element at an index that the caller knows to be in bounds. The compiler
+ * types every indexed read as possibly undefined; this is the one place where
+ * that is set aside, since a check per byte would have no branch to test.
+ */
+export const byteAt = (bytes: { readonly [index: number]: number }, index: number): number => bytes[index] as number
+
+/** An unsigned 32-bit integer in network order. */
+export const uint32At = (bytes: Uint8Array, at: number): number =>
+  ((byteAt(bytes, at) << 24) | (byteAt(bytes, at + 1) << 16) | (byteAt(bytes, at + 2) << 8) | byteAt(bytes, at + 3)) >>>
+  0
+
+export const writeUint32 = (bytes: Uint8Array, at: number, value: number): void => {
+  bytes[at] = value >>> 24
+  bytes[at + 1] = value >>> 16
+  bytes[at + 2] = value >>> 8
+  bytes[at + 3] = value
+}

@@ -1,0 +1,395 @@
+// The connection as a state machine: RFC 6455 sections 5, 7 and 8 for either role.
+//
+// Bytes go in by `receive`, what they mean comes out through `Events`, and what is
+// to be sent gathers in `output`. Nothing here does I/O, waits, or throws.
+//
+// Laws:
+// 1. Whatever bytes come in, `receive` returns. It ends with all of them consumed,
+//    or with an outcome.
+// 2. There is at most one outcome, and after it no event and no frame but the one
+//    Close that belongs to it.
+// 3. At most one Close frame is sent, and no frame after it (RFC 6455 5.5.1).
+// 4. Every message is delivered once, in order, and only if it was whole, valid and
+//    within the limits.
+// 5. Bytes held are at most the size of one message, within a constant factor.
+
+import * as CloseCode from "../CloseCode.js"
+import { Assembly, own } from "./assembly.js"
+import { checkClose, closePayload, fitReason, readClose } from "./close.js"
+import { Decoder, type FrameSink } from "./decoder.js"
+import * as Wire from "./frame.js"
+import { Output } from "./output.js"
+import { decodeUtf8, decodeValid, Utf8Validator } from "./utf8.js"
+import { type Breach, breach, excess, type Violation } from "./violation.js"
+
+/** A message: text is a string, binary is bytes. */
+export type Message = string | Uint8Array
+
+/** All in bytes, but for `maxFragments`. */
+export interface Limits {
+  readonly maxMessageSize: number
+  readonly maxFrameSize: number
+  /** Frames that one message may consist of; empty ones count. */
+  readonly maxFragments: number
+}
+
+/** How a connection ended: closed, or failed because of what the peer sent. */
+export type Outcome =
+  | {
+      readonly _tag: "Closed"
+      /** What the peer's Close said: 1005 without a code, 1006 without a Close. */
+      readonly code: number
+      readonly reason: string
+      readonly sentCode: number | undefined
+      readonly initiator: "local" | "remote"
+      readonly clean: boolean
+    }
+  | { readonly _tag: "Failed"; readonly violation: Violation }
+
+/** What a connection has to tell. Runs inside `receive`. */
+export interface Events {
+  readonly message: (message: Message) => void
+  /** Instead of `message`, once `frames` is on; control frames too. */
+  readonly frame: (frame: Wire.Frame) => void
+  readonly pong: (payload: Uint8Array) => void
+}
+
+const empty = new Uint8Array(0)
+
+// Pongs waiting beyond this many bytes are superseded by the latest (RFC 6455 5.5.3
+// lets an endpoint answer only the most recent ping): a peer that sends pings and
+// reads nothing gets one pong more, not a queue.
+const maxPendingPongs = 64 * 1024
+
+export class Connection implements FrameSink {
+  readonly output = new Output()
+  /** Set once the connection is over for the application. */
+  outcome: Outcome | undefined = undefined
+  /** Deliver frames instead of messages. */
+  frames = false
+
+  /** The code of the Close that was sent, if it had one. */
+  sentCode: number | undefined = undefined
+
+  private readonly decoder: Decoder
+  private closeSent = false
+
+  /** The opcode of the message under way, or 0. */
+  private messageOpcode = 0
+  private messageSize = 0
+  private fragments = 0
+  /** Whether a frame of it was delivered. */
+  private begun = false
+  private assembly: Assembly | undefined = undefined
+  private utf8: Utf8Validator | undefined = undefined
+
+  /** The opcode of the message that `sendFrame` began and has not ended, or 0. */
+  private sending = 0
+  private sendingUtf8: Utf8Validator | undefined = undefined
+
+  /** The frame under way. */
+  private fin = false
+  private rsv = 0
+  private opcode = 0
+  private control: Assembly | undefined = undefined
+
+  /** True while the transport takes no more; pongs then wait, the latest only. */
+  private congested = false
+  private latestPong: Uint8Array | undefined = undefined
+
+  /** `nextKey` gives an unpredictable masking key (RFC 6455 10.3); a server never asks for one. */
+  constructor(
+    readonly role: Wire.Role,
+    private readonly limits: Limits,
+    private readonly events: Events,
+    private readonly nextKey: () => number
+  ) {
+    this.decoder = new Decoder(role === "server", this)
+  }
+
+  /** Whether messages can be sent: no Close was sent, and there is no outcome. */
+  get isOpen(): boolean {
+    return !this.closeSent && this.outcome === undefined
+  }
+
+  /** Whether a Close frame was sent. */
+  get isClosing(): boolean {
+    return this.closeSent
+  }
+
+  // ---------------------------------------------------------------- receiving
+
+  /** Takes what the transport read; the chunk is unmasked in place. */
+  receive(chunk: Uint8Array): void {
+    // RFC 6455 5.5.1: after a Close frame, nothing that follows counts.
+    if (this.outcome !== undefined) return
+    const violation = this.decoder.push(chunk)
+    if (violation !== undefined && violation !== closed) this.fail(violation)
+  }
+
+  /** The transport will bring nothing more. */
+  receiveEnd(): void {
+    if (this.outcome !== undefined) return
+    this.outcome = {
+      _tag: "Closed",
+      code: CloseCode.abnormal,
+      reason: this.decoder.atBoundary ? "" : "the stream ended inside a frame",
+      sentCode: this.sentCode,
+      initiator: this.closeSent ? "local" : "remote",
+      clean: false
+    }
+    this.release()
+  }
+
+  frameStarts(_fin: boolean, rsv: number, opcode: number): Violation | undefined {
+    // RFC 6455 5.2: a nonzero RSV bit that no extension defines fails the connection.
+    if (rsv !== 0) return reservedBits
+    if (Wire.isControl(opcode)) return undefined
+    if (opcode === Wire.continuation) {
+      if (this.messageOpcode === 0) return strayContinuation
+    } else if (this.messageOpcode !== 0) {
+      return interleaved
+    }
+    if (this.fragments >= this.limits.maxFragments) {
+      return excess("fragments per message", this.limits.maxFragments, this.fragments + 1)
+    }
+    return undefined
+  }
+
+  frameDeclares(opcode: number, length: number): Violation | undefined {
+    if (Wire.isControl(opcode)) return undefined
+    if (length > this.limits.maxFrameSize) return excess("frame size", this.limits.maxFrameSize, length)
+    // By subtraction, so that no sum can lose precision.
+    if (length > this.limits.maxMessageSize - this.messageSize) {
+      return excess("message size", this.limits.maxMessageSize, this.messageSize + length)
+    }
+    return undefined
+  }
+
+  frameBegins(fin: boolean, rsv: number, opcode: number, length: number): void {
+    this.fin = fin
+    this.rsv = rsv
+    this.opcode = opcode
+    if (Wire.isControl(opcode)) return
+    if (opcode !== Wire.continuation) this.messageOpcode = opcode
+    this.messageSize += length
+    this.fragments++
+  }
+
+  framePayload(bytes: Uint8Array, start: number, end: number, last: boolean): Violation | undefined {
+    if (Wire.isControl(this.opcode)) return this.controlPayload(bytes, start, end, last)
+    const text = this.messageOpcode === Wire.text
+    // Most messages are one frame that lies whole in one chunk.
+    if (last && this.fin && this.opcode !== Wire.continuation && this.assembly === undefined && !this.frames) {
+      this.endMessage()
+      if (!text) {
+        this.events.message(own(bytes, start, end))
+        return undefined
+      }
+      const content = decodeUtf8(bytes, start, end)
+      if (content === undefined) return invalidText
+      this.events.message(content)
+      return undefined
+    }
+    // RFC 6455 8.1: invalid UTF-8 fails the connection; here, at its first bad byte.
+    if (text) {
+      this.utf8 ??= new Utf8Validator()
+      if (!this.utf8.push(bytes, start, end)) return invalidText
+      if (last && this.fin && !this.utf8.complete) return invalidText
+    }
+    this.assembly ??= new Assembly()
+    this.assembly.append(bytes, start, end)
+    if (!last) return undefined
+    if (this.frames) {
+      // What came before `frames` was turned on is part of the first frame delivered: any
+      // intermediary may change a message's fragments (RFC 6455 5.4).
+      const opcode = this.begun ? Wire.continuation : this.messageOpcode
+      this.begun = true
+      this.deliverFrame(opcode, this.assembly.take())
+      if (this.fin) this.endMessage()
+    } else if (this.fin) {
+      const payload = this.assembly.take()
+      this.endMessage()
+      this.events.message(text ? decodeValid(payload) : payload)
+    }
+    return undefined
+  }
+
+  private deliverFrame(opcode: number, payload: Uint8Array): void {
+    if (Wire.isOpcode(opcode)) this.events.frame({ opcode, rsv: this.rsv, fin: this.fin, payload })
+  }
+
+  private endMessage(): void {
+    this.messageOpcode = 0
+    this.messageSize = 0
+    this.fragments = 0
+    this.begun = false
+    this.assembly = undefined
+    this.utf8?.reset()
+  }
+
+  private controlPayload(bytes: Uint8Array, start: number, end: number, last: boolean): Violation | undefined {
+    let payload: Uint8Array
+    if (last && this.control === undefined) {
+      payload = end === start ? empty : bytes.slice(start, end)
+    } else {
+      this.control ??= new Assembly()
+      this.control.append(bytes, start, end)
+      if (!last) return undefined
+      payload = this.control.take()
+      this.control = undefined
+    }
+    if (this.frames) this.deliverFrame(this.opcode, payload)
+    if (this.opcode === Wire.ping) this.onPing(payload)
+    else if (this.opcode === Wire.pong) this.events.pong(payload)
+    else return this.onClose(payload)
+    return undefined
+  }
+
+  private onPing(payload: Uint8Array): void {
+    // RFC 6455 5.5.2: a Pong in response, as soon as is practical, unless a Close was sent or received.
+    if (this.closeSent) return
+    if (this.congested || this.output.size >= maxPendingPongs) this.latestPong = payload
+    else this.write(Wire.pong, payload)
+  }
+
+  private onClose(payload: Uint8Array): Violation | undefined {
+    const close = readClose(payload)
+    if (close._tag === "Breach") return close
+    const initiator = this.closeSent ? "local" : "remote"
+    // RFC 6455 5.5.1: the answer echoes the code; none was given, none is sent.
+    if (!this.closeSent) this.writeClose(close.code === CloseCode.noStatus ? undefined : close.code, "")
+    this.outcome = {
+      _tag: "Closed",
+      code: close.code,
+      reason: close.reason,
+      sentCode: this.sentCode,
+      initiator,
+      clean: true
+    }
+    this.release()
+    return closed
+  }
+
+  /** RFC 6455 7.1.7: fail the connection. */
+  private fail(violation: Violation): void {
+    if (!this.closeSent) {
+      const [code, reason] =
+        violation._tag === "Breach"
+          ? [violation.closeCode, violation.rule]
+          : [CloseCode.messageTooBig, `${violation.which} is limited to ${violation.limit}`]
+      this.writeClose(code, fitReason(reason))
+    }
+    this.outcome = { _tag: "Failed", violation }
+    this.release()
+  }
+
+  /** What a finished connection needs no more. */
+  private release(): void {
+    this.endMessage()
+    this.control = undefined
+    this.latestPong = undefined
+  }
+
+  // ------------------------------------------------------------------ sending
+
+  /** Queues a whole message. Only while open. A breach if one that `sendFrame` began has not ended. */
+  sendMessage(message: Message): Breach | undefined {
+    if (this.sending !== 0) return interleaved
+    if (typeof message === "string") this.output.text(message, this.key())
+    else this.output.binary(message, this.key())
+    return undefined
+  }
+
+  /**
+   * Queues a frame as it is; a breach, and nothing is queued, if that would break
+   * the protocol. A Close counts as `sendClose`. Only while open.
+   */
+  sendFrame(frame: Wire.Frame): Breach | undefined {
+    if (frame.rsv !== 0) return reservedBits
+    const malformed = Wire.checkStart(frame.fin, frame.opcode) ?? Wire.checkLength(frame.opcode, frame.payload.length)
+    if (malformed !== undefined) return malformed
+    if (frame.opcode === Wire.close) {
+      const close = readClose(frame.payload)
+      if (close._tag === "Breach") return close
+      this.writeClose(close.code === CloseCode.noStatus ? undefined : close.code, close.reason)
+      return undefined
+    }
+    if (!Wire.isControl(frame.opcode)) {
+      const misplaced = this.checkFragment(frame)
+      if (misplaced !== undefined) return misplaced
+    }
+    this.write(frame.opcode, frame.payload, frame.fin)
+    return undefined
+  }
+
+  /** Queues an empty ping. Only while open. */
+  sendPing(): void {
+    this.write(Wire.ping, empty)
+  }
+
+  /** The rules of fragmentation and text, for what we send. */
+  private checkFragment(frame: Wire.Frame): Breach | undefined {
+    if (frame.opcode === Wire.continuation) {
+      if (this.sending === 0) return strayContinuation
+    } else if (this.sending !== 0) {
+      return interleaved
+    }
+    const opcode = this.sending === 0 ? frame.opcode : this.sending
+    if (opcode === Wire.text) {
+      const utf8 = this.sendingUtf8?.copy() ?? new Utf8Validator()
+      const valid = utf8.push(frame.payload, 0, frame.payload.length) && (!frame.fin || utf8.complete)
+      if (!valid) return invalidText
+      this.sendingUtf8 = frame.fin ? undefined : utf8
+    }
+    this.sending = frame.fin ? 0 : opcode
+    return undefined
+  }
+
+  /** Queues a Close frame; without a code an empty one. A breach if code or reason can't be sent. */
+  sendClose(code: number | undefined, reason: string): Breach | undefined {
+    const unsendable = checkClose(code, reason)
+    if (unsendable !== undefined) return unsendable
+    if (!this.closeSent) this.writeClose(code, reason)
+    return undefined
+  }
+
+  /** Tells whether the transport takes more. When it does again, the pong that waited is queued. */
+  setCongested(congested: boolean): void {
+    this.congested = congested
+    if (congested || this.latestPong === undefined) return
+    if (!this.closeSent) this.write(Wire.pong, this.latestPong)
+    this.latestPong = undefined
+  }
+
+  private write(opcode: number, payload: Uint8Array, fin = true): void {
+    this.output.frame(fin, 0, opcode, payload, this.key())
+  }
+
+  private writeClose(code: number | undefined, reason: string): void {
+    this.closeSent = true
+    this.sentCode = code
+    this.write(Wire.close, closePayload(code, reason))
+  }
+
+  private key(): number | undefined {
+    return this.role === "client" ? this.nextKey() : undefined
+  }
+}
+
+/** Ends the decoder after a Close frame; never seen outside. */
+const closed: Breach = breach(CloseCode.normal, "closed")
+
+const reservedBits = breach(
+  CloseCode.protocolError,
+  "RSV bits must be 0 unless an extension that defines them was negotiated (RFC 6455 5.2)"
+)
+
+const strayContinuation = breach(
+  CloseCode.protocolError,
+  "a continuation frame must follow a data frame without FIN (RFC 6455 5.4)"
+)
+
+const interleaved = breach(CloseCode.protocolError, "a message must end before the next one begins (RFC 6455 5.4)")
+
+const invalidText = breach(CloseCode.invalidPayload, "a text message must be UTF-8 (RFC 6455 8.1)")

@@ -1,0 +1,141 @@
+// Frames on their way out, as few pieces of memory.
+
+import { byteAt } from "./bytes.js"
+import { binary, headerSize, maxHeaderSize, text, writeHeader } from "./frame.js"
+import { mask } from "./mask.js"
+
+const slabSize = 64 * 1024
+
+// An unmasked payload of this size or more goes out as it is, behind its header,
+// instead of being copied: at 64 KiB the copy would be most of the cost of a send.
+const copyLimit = 16 * 1024
+
+// A string this short is written by a loop: entering the encoder costs about 80 ns.
+const shortText = 24
+
+const empty = new Uint8Array(0)
+
+/** What was left of the last slab, for whoever writes next. A slab is open for one connection at a time. */
+let spare = empty
+
+const encoder = new TextEncoder()
+
+/**
+ * Frames waiting to be written. Small ones lie one after another in a slab, so
+ * that all of a turn leave in one write. A slab is only ever appended to: what
+ * was handed out is never touched again.
+ */
+export class Output {
+  private readonly ready: Array<Uint8Array> = []
+  private slab = empty
+  private start = 0
+  private end = 0
+  private sealed = 0
+
+  /** Bytes waiting. */
+  get size(): number {
+    return this.sealed + this.end - this.start
+  }
+
+  /** Appends a frame. `key` is undefined for an unmasked one. The payload must not change afterwards. */
+  frame(fin: boolean, rsv: number, opcode: number, payload: Uint8Array, key: number | undefined): void {
+    const { length } = payload
+    if (key === undefined && length >= copyLimit) {
+      this.reserve(maxHeaderSize)
+      this.end = writeHeader(this.slab, this.end, fin, rsv, opcode, length, undefined)
+      this.seal()
+      this.push(payload)
+      return
+    }
+    this.reserve(headerSize(length, key !== undefined) + length)
+    const at = writeHeader(this.slab, this.end, fin, rsv, opcode, length, key)
+    if (length < 32) {
+      for (let index = 0; index < length; index++) this.slab[at + index] = byteAt(payload, index)
+    } else {
+      this.slab.set(payload, at)
+    }
+    this.end = at + length
+    if (key !== undefined) mask(this.slab, at, this.end, key, 0)
+  }
+
+  /** Appends a string as one text frame; lone surrogates become U+FFFD, as in every encoder of the web. */
+  text(content: string, key: number | undefined): void {
+    // No UTF-16 unit takes more than three bytes.
+    const most = content.length * 3
+    if (most > copyLimit) {
+      this.frame(true, 0, text, encoder.encode(content), key)
+      return
+    }
+    this.reserve(maxHeaderSize + most)
+    // Most text is ASCII, where the header's size follows from the string's; else the bytes are moved.
+    const guess = this.end + headerSize(content.length, key !== undefined)
+    const length = this.writeText(content, guess)
+    const at = this.end + headerSize(length, key !== undefined)
+    if (at !== guess) this.slab.copyWithin(at, guess, guess + length)
+    writeHeader(this.slab, this.end, true, 0, text, length, key)
+    this.end = at + length
+    if (key !== undefined) mask(this.slab, at, this.end, key, 0)
+  }
+
+  /** Appends bytes as one binary frame. */
+  binary(content: Uint8Array, key: number | undefined): void {
+    this.frame(true, 0, binary, content, key)
+  }
+
+  /** All that waits, in order; from now on it belongs to the caller. */
+  take(): Array<Uint8Array> {
+    this.seal()
+    if (this.slab.length > spare.length) spare = this.slab
+    this.slab = empty
+    this.start = 0
+    this.end = 0
+    this.sealed = 0
+    return this.ready.splice(0)
+  }
+
+  /** Drops all that waits. */
+  clear(): void {
+    this.take()
+  }
+
+  private writeText(content: string, at: number): number {
+    const { length } = content
+    if (length <= shortText) {
+      let index = 0
+      for (; index < length; index++) {
+        const unit = content.charCodeAt(index)
+        if (unit >= 0x80) break
+        this.slab[at + index] = unit
+      }
+      if (index === length) return length
+    }
+    return encoder.encodeInto(content, this.slab.subarray(at)).written
+  }
+
+  private reserve(size: number): void {
+    if (this.slab.length - this.end >= size) return
+    this.seal()
+    if (spare.length >= size) {
+      this.slab = spare
+      spare = empty
+    } else {
+      this.slab = new Uint8Array(Math.max(slabSize, size))
+    }
+    this.start = 0
+    this.end = 0
+  }
+
+  /** Closes the run of bytes in the slab, and leaves the rest of it for the next run. */
+  private seal(): void {
+    if (this.end === this.start) return
+    this.push(this.slab.subarray(this.start, this.end))
+    this.slab = this.slab.subarray(this.end)
+    this.start = 0
+    this.end = 0
+  }
+
+  private push(piece: Uint8Array): void {
+    this.ready.push(piece)
+    this.sealed += piece.length
+  }
+}

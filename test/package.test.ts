@@ -1,0 +1,75 @@
+import { readdirSync, readFileSync } from "node:fs"
+import { basename, join } from "node:path"
+import { describe, expect, it } from "@effect/vitest"
+import * as library from "effect-websocket"
+import manifest from "../package.json" with { type: "json" }
+import lock from "../package-lock.json" with { type: "json" }
+
+const typescript = (directory: string): ReadonlyArray<string> =>
+  readdirSync(directory, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => join(directory, name))
+    .sort()
+
+const importsOf = (file: string): ReadonlyArray<string> =>
+  [...readFileSync(file, "utf8").matchAll(/^(?:import|export|\}) .*?"([^"]+)"$/gm)].map(([, name = ""]) => name)
+
+const packageOf = (name: string) =>
+  name
+    .split("/")
+    .slice(0, name.startsWith("@") ? 2 : 1)
+    .join("/")
+
+describe("the package", () => {
+  it("has no dependencies, only peers, which it is developed with", () => {
+    expect(Object.keys(manifest)).not.toContain("dependencies")
+    expect(Object.keys(manifest)).not.toContain("optionalDependencies")
+    expect(Object.keys(manifest.devDependencies)).toEqual(
+      expect.arrayContaining(Object.keys(manifest.peerDependencies))
+    )
+  })
+
+  it("imports nothing but itself, its peers and the platform", () => {
+    const imported = typescript("src").flatMap(importsOf)
+    const foreign = imported.filter((name) => !name.startsWith(".") && !name.startsWith("node:"))
+    expect(foreign.length).toBeGreaterThan(0)
+    expect(Object.keys(manifest.peerDependencies)).toEqual(expect.arrayContaining(foreign.map(packageOf)))
+  })
+
+  it("runs no script of its own when it is installed", () => {
+    const hooks = ["preinstall", "install", "postinstall", "preprepare", "prepare", "postprepare"]
+    expect(Object.keys(manifest.scripts).filter((name) => hooks.includes(name))).toEqual([])
+  })
+
+  it("offers each public module in its index under the module's own name", () => {
+    const modules = readdirSync("src")
+      .filter((name) => name.endsWith(".ts") && name !== "index.ts")
+      .map((name) => basename(name, ".ts"))
+    expect(Object.keys(library).sort()).toEqual(modules.sort())
+  })
+
+  it("describes its version in the changelog", () => {
+    expect(readFileSync("CHANGELOG.md", "utf8")).toMatch(new RegExp(`^## ${manifest.version}\\b`, "m"))
+  })
+
+  it("keeps every file within 500 lines", () => {
+    const lines = (file: string) => readFileSync(file, "utf8").split("\n").length - 1
+    const files = ["src", "test", "examples", "bench", "scripts"].flatMap(typescript)
+    expect(files.filter((file) => lines(file) > 500)).toEqual([])
+  })
+})
+
+describe("the lockfile", () => {
+  it("names no host to install from", () => {
+    expect(JSON.stringify(lock)).not.toMatch(/"resolved":|registry/)
+  })
+
+  it("is of the version and the dependencies of the manifest", () => {
+    const { version, devDependencies, peerDependencies } = lock.packages[""]
+    expect({ version, devDependencies, peerDependencies }).toEqual({
+      version: manifest.version,
+      devDependencies: manifest.devDependencies,
+      peerDependencies: manifest.peerDependencies
+    })
+  })
+})

@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { concat } from "./protocol/bytes.js"
 import { IoError } from "./WebSocketError.js"
 
 /**
@@ -176,15 +177,3 @@ export const readExactly = (flow: Flow, size: number): Effect.Effect<Uint8Array,
       if (held > 0) flow.unshift(concat(chunks, held))
     })
   })
-
-const concat = (chunks: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
-  const [only] = chunks
-  if (chunks.length === 1 && only !== undefined) return only
-  const all = new Uint8Array(length)
-  let offset = 0
-  for (const chunk of chunks) {
-    all.set(chunk, offset)
-    offset += chunk.length
-  }
-  return all
-}

@@ -158,9 +158,7 @@ const connect = (options: ConnectOptions): Effect.Effect<Flow, ConnectError> =>
   })
 
 const target = (address: Address) =>
-  address._tag === "UnixAddress"
-    ? { path: address.path, allowHalfOpen: true }
-    : { host: address.hostname, port: address.port, allowHalfOpen: true, noDelay: true }
+  address._tag === "UnixAddress" ? { path: address.path } : { host: address.hostname, port: address.port }
 
 const openTls = (address: Address, tls: TlsClientOptions): Tls.TLSSocket => {
   const name = serverName(address, tls)
@@ -202,10 +200,7 @@ const listen = (
     const pending = new Map<string, Net.Socket>()
     let closed = false
     try {
-      const server =
-        tls === undefined
-          ? Net.createServer({ allowHalfOpen: true, noDelay: true }, accepted)
-          : createTlsServer(tls, pending, accepted)
+      const server = tls === undefined ? Net.createServer(accepted) : createTlsServer(tls, pending, accepted)
       const close = () => {
         closed = true
         server.close()
@@ -238,8 +233,6 @@ const createTlsServer = (
 ): Net.Server => {
   const server = Tls.createServer(
     {
-      allowHalfOpen: true,
-      noDelay: true,
       ALPNProtocols: ["http/1.1"],
       handshakeTimeout: tlsHandshakeTimeout,
       cert: tls.cert,
@@ -312,9 +305,26 @@ export const prepareServer = <Server extends Http.Server | Https.Server>(server:
   // First in line: the listener of NodeHttpServer may be there already.
   server.prependListener("upgrade", (_: Http.IncomingMessage, socket: Duplex, head: Uint8Array) => {
     socket.on("error", ignore)
+    socket.once("finish", refused)
     if (head.length > 0) heads.set(socket, head)
   })
   return server
+}
+
+/**
+ * How long a client may take to close the connection after its upgrade was
+ * refused, in milliseconds: 5 seconds, several round trips of the slowest links.
+ */
+const refusedTimeout = 5_000
+
+/** The application has answered an upgrade, and ended the connection, without taking it over. */
+function refused(this: Duplex): void {
+  // Node counts it among its HTTP connections no more: no timeout of Node's holds for it, and
+  // unless it is read the client's FIN is never seen. A client that doesn't close would hold
+  // the descriptor, and the server's own end, for ever.
+  this.resume()
+  const timer = setTimeout(() => this.destroy(), refusedTimeout)
+  this.once("close", () => clearTimeout(timer))
 }
 
 const upgrade = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Flow, HandshakeError, Scope.Scope> =>
@@ -335,6 +345,7 @@ const upgrade = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Fl
       taken.add(socket)
       const flow = fromDuplex(socket)
       socket.removeListener("error", ignore)
+      socket.removeListener("finish", refused)
       const head = heads.get(socket)
       heads.delete(socket)
       if (head !== undefined) flow.unshift(head)

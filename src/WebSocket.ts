@@ -28,7 +28,7 @@ import type * as Flow from "./Flow.js"
 import type * as Frame from "./Frame.js"
 import { destination, openClient } from "./internal/client.js"
 import { acquiring } from "./internal/opening.js"
-import { type ConnectionOptions, defaultCloseTimeout, defaultHandshakeTimeout } from "./internal/options.js"
+import { type ConnectionOptions, defaultCloseTimeout, defaultHandshakeTimeout, extensions } from "./internal/options.js"
 import { runConnection } from "./internal/running.js"
 import { acceptKey, answer, decide, handshakeFrom, readRequest, refuse } from "./internal/server.js"
 import type { Network, TlsClientOptions } from "./Network.js"
@@ -41,6 +41,7 @@ import {
   type WebSocketError
 } from "./WebSocketError.js"
 
+export { type DeflateOptions, defaultThreshold as defaultDeflateThreshold } from "./internal/deflate.js"
 export {
   type ConnectionOptions,
   defaultCloseTimeout,
@@ -92,9 +93,13 @@ export interface WebSocket {
    *
    * Completes at once while less than `sendBufferSize` waits for the peer, and
    * suspends above it. Interrupted, it has sent the whole message or nothing.
-   * A lone surrogate in a string is sent as U+FFFD.
+   * A lone surrogate in a string is sent as U+FFFD. Where compression was negotiated,
+   * `compress` decides in place of the threshold.
    */
-  readonly send: (message: Message) => Effect.Effect<void, WebSocketError>
+  readonly send: (
+    message: Message,
+    options?: { readonly compress?: boolean | undefined }
+  ) => Effect.Effect<void, WebSocketError>
   /** Sends a text message. */
   readonly sendText: (text: string) => Effect.Effect<void, WebSocketError>
   /** Sends a binary message. */
@@ -219,7 +224,8 @@ export const connect = (
       headers: Headers.fromInput(options.headers),
       tls: options.tls,
       address: options.address,
-      limits: {}
+      limits: {},
+      extensions: extensions(options)
     }).pipe(
       Effect.timeoutFail({
         duration: timeout,

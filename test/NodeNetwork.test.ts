@@ -1,5 +1,6 @@
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { createServer, request as httpRequest } from "node:http"
+import { lookup } from "node:dns/promises"
 import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -66,7 +67,11 @@ const listening = (options: ListenOptions, onFlow: (flow: Flow) => void = () => 
     const { listen } = yield* Network
     const flows: Array<Flow> = []
     const first = yield* Deferred.make<Flow>()
-    yield* Effect.addFinalizer(() => Effect.sync(() => flows.forEach((flow) => flow.destroy())))
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        for (const flow of flows) flow.destroy()
+      })
+    )
     const { address } = yield* listen(options, (flow) => {
       flows.push(flow)
       onFlow(flow)
@@ -134,7 +139,10 @@ describe("a real reset", () => {
   resets("right after the connection was made harms nobody else", undefined, () => Effect.void)
   resets("of an accepted flow closes it with ECONNRESET", undefined, () => settle)
   resets("in the middle of data closes it with ECONNRESET", undefined, (socket) =>
-    Effect.sync(() => socket.write(pattern(10_000)))
+    Effect.zipRight(
+      Effect.sync(() => socket.write(pattern(10_000))),
+      settle
+    )
   )
   resets("before a TLS handshake harms nobody else", certificates.good, () => settle)
   resets("in the middle of a TLS handshake harms nobody else", certificates.good, (socket) =>
@@ -143,6 +151,19 @@ describe("a real reset", () => {
       Effect.sync(() => socket.write(Uint8Array.of(22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3))),
       settle
     )
+  )
+
+  live(
+    "right behind data is an end or a close, never a throw",
+    Effect.gen(function* () {
+      const server = yield* listening({ address: loopback })
+      const socket = yield* rawClient(server.port)
+      const handler = reading(yield* server.first)
+      socket.write(pattern(10_000))
+      socket.resetAndDestroy()
+      // Node reports a reset that it finds together with the last data as an end.
+      yield* handler.until(({ events }) => events.includes("end") || events.includes("close"))
+    })
   )
 
   live(
@@ -192,7 +213,12 @@ describe("a real reset", () => {
       })
       socket.on("error", () => {})
       yield* event(socket, "secureConnect")
-      const handler = reading(yield* server.first)
+      const flow = yield* server.first
+      const handler = reading(flow)
+      socket.resume()
+      flow.write(bytes("hello"), false)
+      yield* event(socket, "data")
+      yield* settle
       tcp.resetAndDestroy()
       yield* closed(handler)
       expect(handler.error()).toMatchObject({ _tag: "IoError", code: "ECONNRESET" })
@@ -490,6 +516,9 @@ describe("listen", () => {
           yield* Fiber.interrupt(fiber)
         }
       }
+      // Behind the host name's lookups that are still under way.
+      yield* Effect.promise(() => lookup("localhost"))
+      yield* settle
       yield* openResources.pipe(Effect.tap(settle), Effect.repeat({ until: (open) => open <= before }))
     })
   )
@@ -577,6 +606,26 @@ describe("fromDuplex", () => {
       yield* closed(handler)
       expect(handler.error()).toBeUndefined()
     })
+  )
+
+  it.live("lets a socket be half open that wasn't made for it", () =>
+    Effect.gen(function* () {
+      const got = heard()
+      const server = Net.createServer({ allowHalfOpen: true }, (socket) => {
+        socket.on("data", (chunk) => got.data(chunk)).on("end", () => got.end())
+        socket.end("bye")
+      })
+      const port = yield* rawServer(server)
+      const flow = NodeNetwork.fromDuplex(yield* rawClient(port))
+      const handler = reading(flow)
+      yield* handler.until(({ events }) => events.includes("end"))
+      yield* settle
+      flow.write(bytes("more"), false)
+      flow.end()
+      yield* closed(handler)
+      yield* got.until(({ events }) => events.includes("end"))
+      expect([handler.text(), got.text()]).toEqual(["bye", "more"])
+    }).pipe(Effect.scoped)
   )
 
   it.live("closes on an error of a stream that wouldn't by itself", () =>

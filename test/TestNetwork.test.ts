@@ -1,8 +1,9 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Context, Effect, Fiber, Layer, Option, Redacted, TestClock } from "effect"
+import { Clock, Context, Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, TestClock } from "effect"
 import type { Flow, Handler } from "effect-websocket/Flow"
 import { Network } from "effect-websocket/Network"
 import * as TestNetwork from "effect-websocket/TestNetwork"
+import type { ConnectError } from "effect-websocket/WebSocketError"
 import { bytes, type Heard, heard, pattern, settle } from "./fixtures/heard.js"
 import { networkSuite } from "./suites/network.js"
 
@@ -104,6 +105,23 @@ describe("latency", () => {
       expect(sleeping).toBe(0)
     }
   })
+
+  it.scoped("that becomes less lets nothing overtake what is on its way", () =>
+    Effect.gen(function* () {
+      const { client, server, set } = yield* TestNetwork.pair({ latency: "50 millis" })
+      const atServer = reading(server)
+      server.write(bytes("unread"), false)
+      client.write(bytes("before"), false)
+      yield* set({ latency: 0 })
+      client.destroy()
+      yield* settle
+      expect(atServer.events).toEqual([])
+      yield* TestClock.adjust("50 millis")
+      yield* settle
+      expect(atServer.text()).toBe("before")
+      expect(atServer.error()?.code).toBe("ECONNRESET")
+    })
+  )
 
   it.scoped("is what a reset takes, too, behind the data sent before it", () =>
     Effect.gen(function* () {
@@ -316,6 +334,25 @@ describe("the network in memory", () => {
       const plain = reading(yield* connect(at("secure", 443)))
       yield* plain.until(({ events }) => events.includes("end"))
       expect(accepted).toBe(0)
+    }).pipe(Effect.provide(TestNetwork.layer))
+  )
+
+  it.scoped("leaves nothing of an attempt that is interrupted when it was just accepted", () =>
+    Effect.gen(function* () {
+      const { connect, listen } = yield* Network
+      const network = yield* TestNetwork.TestNetwork
+      const fiber = yield* Deferred.make<Fiber.RuntimeFiber<Flow, ConnectError>>()
+      let atServer = Option.none<Heard>()
+      yield* listen(at("host", 80), (flow) => {
+        atServer = Option.some(reading(flow, { end: () => flow.end() }))
+        Effect.runSync(Effect.flatMap(Deferred.await(fiber), (it) => Fiber.interruptFork(it)))
+      })
+      const attempt = yield* Effect.fork(connect(at("host", 80)))
+      yield* Deferred.succeed(fiber, attempt)
+      expect(Exit.isInterrupted(yield* Fiber.await(attempt))).toBe(true)
+      yield* settle
+      expect((yield* atServer).events).toEqual(["end", "close"])
+      expect(yield* network.connections).toEqual([])
     }).pipe(Effect.provide(TestNetwork.layer))
   )
 

@@ -7,9 +7,10 @@ import type * as Scope from "effect/Scope"
 import type * as Flow from "../Flow.js"
 import * as Handshake from "../Handshake.js"
 import { Network, type TlsClientOptions } from "../Network.js"
-import { type Agreement, checkResponse, writeUpgradeRequest } from "../protocol/handshake.js"
+import { confirmOnly, type ExtensionSupport, type MessageExtension } from "../protocol/extension.js"
+import { checkResponse, writeUpgradeRequest } from "../protocol/handshake.js"
 import { type Limits, type Refusal, type ResponseHead, responseReader } from "../protocol/head.js"
-import type { Failure } from "../protocol/tokens.js"
+import { type Failure, failure } from "../protocol/tokens.js"
 import { ConnectError, HandshakeError } from "../WebSocketError.js"
 import { readHead, readSome } from "./opening.js"
 
@@ -78,9 +79,12 @@ export interface ClientHandshake {
   readonly tls: TlsClientOptions | undefined
   readonly address: Flow.Address | undefined
   readonly limits: Limits
+  readonly extensions: ReadonlyArray<ExtensionSupport>
 }
 
-export interface Opened extends Agreement {
+export interface Opened {
+  readonly subprotocol: string | undefined
+  readonly extension: MessageExtension | undefined
   readonly flow: Flow.Flow
   readonly rest: Uint8Array
   readonly headers: Headers.Headers
@@ -100,7 +104,7 @@ export const openClient = (
       target: to.target,
       key,
       subprotocols: options.subprotocols,
-      extensions: [],
+      extensions: options.extensions.flatMap(({ offers }) => offers),
       headers: [...authorization, ...Object.entries(options.headers)]
     })
     // Before anything is opened: a request that can't be written needs no connection.
@@ -122,9 +126,13 @@ export const openClient = (
     const agreement = checkResponse(head, {
       accept: Handshake.computeAcceptKey(key),
       subprotocols: options.subprotocols,
-      extensions: []
+      extensions: options.extensions.map(({ name }) => name)
     })
-    if (!("_tag" in agreement)) return { ...agreement, flow, rest, headers }
+    if (!("_tag" in agreement)) {
+      const extension = confirmOnly(options.extensions, agreement.extensions)
+      if (typeof extension === "string") return yield* broken(to, failure(extension))
+      return { subprotocol: agreement.subprotocol, extension, flow, rest, headers }
+    }
     const body = head.status === 101 ? undefined : yield* readBody(flow, head, rest)
     return yield* new HandshakeError({
       rule: agreement.rule,

@@ -13,6 +13,7 @@
 
 import type * as Flow from "../Flow.js"
 import { Connection, type Events, type Limits, type Message, type Outcome } from "../protocol/connection.js"
+import type { MessageExtension } from "../protocol/extension.js"
 import type { Frame, Role } from "../protocol/frame.js"
 import * as Wire from "../protocol/frame.js"
 import type { Breach } from "../protocol/violation.js"
@@ -26,6 +27,8 @@ export interface EngineOptions extends Limits {
   /** Bytes not yet taken by the operating system above which sending waits. */
   readonly sendBufferSize: number
   readonly nextKey: () => number
+  /** What was negotiated in the opening handshake. */
+  readonly extension: MessageExtension | undefined
 }
 
 /** How a connection ended: by the protocol, or by the transport. */
@@ -72,7 +75,7 @@ export class Engine implements Flow.Handler, Events {
     private readonly onClosing: () => void,
     private readonly onDone: () => void
   ) {
-    this.connection = new Connection(options.role, options, this, options.nextKey)
+    this.connection = new Connection(options.role, options, this, options.nextKey, options.extension)
   }
 
   get isOpen(): boolean {
@@ -256,8 +259,8 @@ export class Engine implements Flow.Handler, Events {
   }
 
   /** Queues a message. Only while open. */
-  send(message: Message): Breach | undefined {
-    const breach = this.connection.sendMessage(message)
+  send(message: Message, compress?: boolean | undefined): Breach | undefined {
+    const breach = this.connection.sendMessage(message, compress)
     this.scheduleFlush()
     return breach
   }

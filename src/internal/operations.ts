@@ -53,7 +53,8 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
     })
   const room = Effect.async<void>((resume) => Effect.sync(engine.whenWritable(() => resume(Effect.void))))
 
-  const send = (message: Message) => sending(() => engine.send(message))
+  const send = (message: Message, options?: { readonly compress?: boolean | undefined }) =>
+    sending(() => engine.send(message, options?.compress))
 
   const sendAll = (messages: Iterable<Message>): Effect.Effect<void, WebSocketError> =>
     Effect.suspend(() => {

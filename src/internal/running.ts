@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Flow from "../Flow.js"
+import type { MessageExtension } from "../protocol/extension.js"
 import type { Role } from "../protocol/frame.js"
 import { Rng } from "../Rng.js"
 import { drive } from "./driver.js"
@@ -20,6 +21,7 @@ export interface Established {
   readonly url: string
   readonly headers: Headers.Headers
   readonly subprotocol: string | undefined
+  readonly extension: MessageExtension | undefined
   /** How errors call the peer. */
   readonly address: string
 }
@@ -39,9 +41,9 @@ export const runConnection = (
   beating: Effect.Effect<Heartbeat.Heartbeat | undefined, never, Scope.Scope> = heartbeat(options)
 ) =>
   Effect.gen(function* () {
-    const { role, flow, rest, url, headers, subprotocol, address } = established
+    const { role, flow, rest, url, headers, subprotocol, extension, address } = established
     const heart = yield* beating
-    const driven = yield* drive(flow, rest, driverOptions(role, yield* Rng, options))
+    const driven = yield* drive(flow, rest, driverOptions(role, yield* Rng, extension, options))
     if (heart !== undefined) yield* heart.watch(driven.engine)
     return {
       role,

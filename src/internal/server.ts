@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Flow from "../Flow.js"
 import * as Handshake from "../Handshake.js"
 import * as OriginPolicy from "../OriginPolicy.js"
+import { acceptFirst, type ExtensionSupport, type MessageExtension, type Negotiated } from "../protocol/extension.js"
 import { acceptResponse, checkRequest, refusal } from "../protocol/handshake.js"
 import {
   type Complete,
@@ -24,7 +25,7 @@ import { isKey } from "../protocol/tokens.js"
 import { HandshakeError } from "../WebSocketError.js"
 import type { Heartbeat } from "./heartbeat.js"
 import { finishWith, readHead } from "./opening.js"
-import type { ConnectionOptions } from "./options.js"
+import { type ConnectionOptions, extensions } from "./options.js"
 import { runConnection } from "./running.js"
 
 export interface ServerHandshake {
@@ -33,19 +34,21 @@ export interface ServerHandshake {
   readonly origin: OriginPolicy.OriginPolicy
   /** Added to the 101. */
   readonly headers: Headers.Headers
+  readonly extensions: ReadonlyArray<ExtensionSupport>
 }
 
 /** A request that was accepted: the 101 that says so, and what it agrees to. */
 export interface Acceptance {
   readonly response: Uint8Array
   readonly subprotocol: string | undefined
+  readonly extension: MessageExtension | undefined
 }
 
 /** Whether a request may become a connection. Pure, so that every kind of server can ask. */
 export const decide = (
   head: RequestHead,
   secure: boolean,
-  { subprotocols, origin, headers }: ServerHandshake
+  { subprotocols, origin, headers, extensions }: ServerHandshake
 ): Acceptance | Refusal => {
   const offer = checkRequest(head)
   if ("_tag" in offer) return offer
@@ -53,32 +56,45 @@ export const decide = (
   // RFC 6455 4.2.2: a server that doesn't accept the origin answers 403.
   if (Either.isLeft(allowed)) return refusalOf(403, allowed.left)
   const subprotocol = Option.getOrUndefined(Handshake.selectSubprotocol(offer.subprotocols, subprotocols))
-  return accept(offer.key, subprotocol, headers)
+  return accept(offer.key, subprotocol, headers, acceptFirst(extensions, offer.extensions))
 }
 
-const accept = (key: string, subprotocol: string | undefined, headers: Headers.Headers): Acceptance | Refusal => {
+const accept = (
+  key: string,
+  subprotocol: string | undefined,
+  headers: Headers.Headers,
+  negotiated: Negotiated | undefined
+): Acceptance | Refusal => {
   const response = acceptResponse({
     accept: Handshake.computeAcceptKey(key),
     subprotocol,
+    extensions: negotiated === undefined ? [] : [negotiated.response],
     headers: Object.entries(headers)
   })
   // The server's own headers can't be written: its fault, not the client's.
-  return "_tag" in response ? refusalOf(500, response.rule) : { response, subprotocol }
+  return "_tag" in response
+    ? refusalOf(500, response.rule)
+    : { response, subprotocol, extension: negotiated?.extension }
 }
 
 /** The acceptance of a request that somebody else has read and checked. */
 export const acceptKey = (key: string, { subprotocols, headers }: ServerHandshake): Acceptance | Refusal =>
-  isKey(key) ? accept(key, subprotocols[0], headers) : refusalOf(400, "a key is 16 bytes in base64 (RFC 6455 4.1)")
+  isKey(key)
+    ? accept(key, subprotocols[0], headers, undefined)
+    : refusalOf(400, "a key is 16 bytes in base64 (RFC 6455 4.1)")
 
 /** Who may connect, and how, from the options that name it. */
-export const handshakeFrom = (options: {
-  readonly subprotocols?: ReadonlyArray<string> | undefined
-  readonly origin?: OriginPolicy.OriginPolicy | undefined
-  readonly headers?: Headers.Input | undefined
-}): ServerHandshake => ({
+export const handshakeFrom = (
+  options: ConnectionOptions & {
+    readonly subprotocols?: ReadonlyArray<string> | undefined
+    readonly origin?: OriginPolicy.OriginPolicy | undefined
+    readonly headers?: Headers.Input | undefined
+  }
+): ServerHandshake => ({
   subprotocols: options.subprotocols ?? [],
   origin: options.origin ?? OriginPolicy.sameOrigin,
-  headers: Headers.fromInput(options.headers)
+  headers: Headers.fromInput(options.headers),
+  extensions: extensions(options)
 })
 
 /** The request of an HTTP server that has read it already. */
@@ -108,7 +124,8 @@ export const answer = (
         headers: head === undefined ? Headers.empty : Headers.fromInput(head.fields.pairs),
         url: requestUrl(flow, head),
         address: Flow.formatAddress(flow.remoteAddress),
-        subprotocol: accepted.subprotocol
+        subprotocol: accepted.subprotocol,
+        extension: accepted.extension
       },
       options,
       beating

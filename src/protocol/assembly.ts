@@ -1,5 +1,7 @@
 // The bytes of one message (or frame) that arrives in pieces.
 
+import { concat } from "./bytes.js"
+
 // Pieces under this size are copied together: a part of its own costs about 100
 // bytes of bookkeeping, which a peer that sends one byte at a time would multiply.
 const smallPiece = 1024
@@ -35,8 +37,7 @@ export class Assembly {
     this.seal()
     const { parts, size } = this
     this.clear()
-    const [only] = parts
-    return parts.length === 1 && only !== undefined ? only : concat(parts, size)
+    return concat(parts, size)
   }
 
   clear(): void {
@@ -68,13 +69,3 @@ export class Assembly {
 /** `bytes[start..end)` to keep: a view if it is most of its memory, else a copy. */
 export const own = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
   (end - start) * 2 >= bytes.buffer.byteLength ? bytes.subarray(start, end) : bytes.slice(start, end)
-
-const concat = (parts: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
-  const all = new Uint8Array(size)
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
-}

@@ -18,3 +18,16 @@ export const writeUint32 = (bytes: Uint8Array, at: number, value: number): void 
   bytes[at + 2] = value >>> 8
   bytes[at + 3] = value
 }
+
+/** Pieces of `size` bytes altogether, in one piece; without a copy if there is just one. */
+export const concat = (parts: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
+  const [only] = parts
+  if (parts.length === 1 && only !== undefined) return only
+  const all = new Uint8Array(size)
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}

@@ -17,6 +17,7 @@ import * as CloseCode from "../CloseCode.js"
 import { Assembly, own } from "./assembly.js"
 import { checkClose, closePayload, fitReason, readClose } from "./close.js"
 import { Decoder, type FrameSink } from "./decoder.js"
+import type { MessageExtension } from "./extension.js"
 import * as Wire from "./frame.js"
 import { Output } from "./output.js"
 import { decodeUtf8, decodeValid, Utf8Validator } from "./utf8.js"
@@ -55,6 +56,7 @@ export interface Events {
 }
 
 const empty = new Uint8Array(0)
+const encoder = new TextEncoder()
 
 // Pongs waiting beyond this many bytes are superseded by the latest (RFC 6455 5.5.3
 // lets an endpoint answer only the most recent ping): a peer that sends pings and
@@ -76,6 +78,8 @@ export class Connection implements FrameSink {
 
   /** The opcode of the message under way, or 0. */
   private messageOpcode = 0
+  /** Whether an extension has to transform it back. */
+  private transformed = false
   private messageSize = 0
   private fragments = 0
   /** Whether a frame of it was delivered. */
@@ -102,7 +106,8 @@ export class Connection implements FrameSink {
     readonly role: Wire.Role,
     private readonly limits: Limits,
     private readonly events: Events,
-    private readonly nextKey: () => number
+    private readonly nextKey: () => number,
+    private readonly extension: MessageExtension | undefined
   ) {
     this.decoder = new Decoder(role === "server", this)
   }
@@ -142,8 +147,10 @@ export class Connection implements FrameSink {
   }
 
   frameStarts(_fin: boolean, rsv: number, opcode: number): Violation | undefined {
-    // RFC 6455 5.2: a nonzero RSV bit that no extension defines fails the connection.
-    if (rsv !== 0) return reservedBits
+    // RFC 6455 5.2: a nonzero RSV bit that no extension defines fails the connection. An extension's
+    // bits stand on the first frame of a message (RFC 7692 6.1).
+    const begins = opcode === Wire.text || opcode === Wire.binary
+    if ((rsv & ~(begins ? (this.extension?.rsv ?? 0) : 0)) !== 0) return reservedBits
     if (Wire.isControl(opcode)) return undefined
     if (opcode === Wire.continuation) {
       if (this.messageOpcode === 0) return strayContinuation
@@ -171,13 +178,17 @@ export class Connection implements FrameSink {
     this.rsv = rsv
     this.opcode = opcode
     if (Wire.isControl(opcode)) return
-    if (opcode !== Wire.continuation) this.messageOpcode = opcode
+    if (opcode !== Wire.continuation) {
+      this.messageOpcode = opcode
+      this.transformed = rsv !== 0
+    }
     this.messageSize += length
     this.fragments++
   }
 
   framePayload(bytes: Uint8Array, start: number, end: number, last: boolean): Violation | undefined {
     if (Wire.isControl(this.opcode)) return this.controlPayload(bytes, start, end, last)
+    if (this.transformed) return this.transformedPayload(bytes, start, end, last)
     const text = this.messageOpcode === Wire.text
     // Most messages are one frame that lies whole in one chunk.
     if (last && this.fin && this.opcode !== Wire.continuation && this.assembly === undefined && !this.frames) {
@@ -212,6 +223,29 @@ export class Connection implements FrameSink {
       this.endMessage()
       this.events.message(text ? decodeValid(payload) : payload)
     }
+    return undefined
+  }
+
+  /** What an extension has transformed has a meaning only as a whole. */
+  private transformedPayload(bytes: Uint8Array, start: number, end: number, last: boolean): Violation | undefined {
+    let payload: Uint8Array
+    if (last && this.fin && this.assembly === undefined) {
+      payload = bytes.subarray(start, end)
+    } else {
+      this.assembly ??= new Assembly()
+      this.assembly.append(bytes, start, end)
+      if (!last || !this.fin) return undefined
+      payload = this.assembly.take()
+    }
+    const opcode = this.messageOpcode
+    this.endMessage()
+    const decoded = this.extension?.decode(payload, this.limits.maxMessageSize)
+    if (decoded === undefined || "_tag" in decoded) return decoded
+    const content = opcode === Wire.text ? decodeUtf8(decoded, 0, decoded.length) : decoded
+    if (content === undefined) return invalidText
+    if (this.frames)
+      this.events.frame({ opcode: opcode === Wire.text ? opcode : Wire.binary, rsv: 0, fin: true, payload: decoded })
+    else this.events.message(content)
     return undefined
   }
 
@@ -293,12 +327,19 @@ export class Connection implements FrameSink {
 
   // ------------------------------------------------------------------ sending
 
-  /** Queues a whole message. Only while open. A breach if one that `sendFrame` began has not ended. */
-  sendMessage(message: Message): Breach | undefined {
+  /** Queues a whole message; `compress` is passed to the extension, if there is one. Only while open. A breach if one that `sendFrame` began has not ended. */
+  sendMessage(message: Message, compress?: boolean | undefined): Breach | undefined {
     if (this.sending !== 0) return interleaved
+    if (this.extension?.applies(message.length, compress)) return this.sendTransformed(message, this.extension)
     if (typeof message === "string") this.output.text(message, this.key())
     else this.output.binary(message, this.key())
     return undefined
+  }
+
+  private sendTransformed(message: Message, extension: MessageExtension): undefined {
+    const [opcode, payload] =
+      typeof message === "string" ? [Wire.text, encoder.encode(message)] : [Wire.binary, message]
+    this.output.frame(true, extension.rsv, opcode, extension.encode(payload), this.key())
   }
 
   /**

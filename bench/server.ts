@@ -2,7 +2,7 @@
 
 import { createServer } from "node:http"
 import * as Net from "node:net"
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Effect, Layer, Stream } from "effect"
 import { NodeNetwork, WebSocketServer } from "effect-websocket"
 import { WebSocketServer as Ws } from "ws"

@@ -22,7 +22,7 @@ import { closePayload } from "./protocol/close.js"
 import { Decoder } from "./protocol/decoder.js"
 import * as Wire from "./protocol/frame.js"
 import { mask as maskInPlace } from "./protocol/mask.js"
-import { type Breach, excess, type Violation } from "./protocol/violation.js"
+import { type Breach, breach, excess, type Violation } from "./protocol/violation.js"
 import { secure } from "./Rng.js"
 import { PayloadTooLarge, ProtocolError } from "./WebSocketError.js"
 
@@ -212,13 +212,16 @@ export const mask: {
   (key: number): (bytes: Uint8Array) => Uint8Array
   (bytes: Uint8Array, key: number): Uint8Array
 } = dual(2, (bytes: Uint8Array, key: number): Uint8Array => {
-  const masked = bytes.slice()
+  const masked = new Uint8Array(bytes)
   maskInPlace(masked, 0, masked.length, key, 0)
   return masked
 })
 
 const check = (frame: Frame): Breach | undefined =>
-  Wire.checkStart(frame.fin, frame.opcode) ?? Wire.checkLength(frame.opcode, frame.payload.length)
+  // A number with other bits than these three would run over FIN.
+  (frame.rsv & 7) !== frame.rsv
+    ? breach(CloseCode.protocolError, "rsv must be a whole number from 0 to 7 (RFC 6455 5.2)")
+    : (Wire.checkStart(frame.fin, frame.opcode) ?? Wire.checkLength(frame.opcode, frame.payload.length))
 
 const where = "the bytes of a frame"
 
@@ -231,8 +234,8 @@ const protocolError = (side: "local" | "remote", { rule, closeCode }: Breach): P
  * from a server.
  *
  * The key that a client's frame is masked with is random unless given. `Left` if
- * no endpoint may send such a frame: a reserved opcode, or a control frame that is
- * fragmented or longer than 125 bytes.
+ * no endpoint may send such a frame: a reserved opcode, `rsv` out of its range, or a
+ * control frame that is fragmented or longer than 125 bytes.
  *
  * @example
  * ```ts
@@ -247,11 +250,14 @@ const protocolError = (side: "local" | "remote", { rule, closeCode }: Breach): P
  * @category encoding
  */
 export const encode = (frame: Frame, role: Role, key?: number): Either.Either<Uint8Array, ProtocolError> => {
-  const breach = check(frame)
-  return breach === undefined
-    ? Either.right(Wire.encodeFrame(frame, role === "client" ? (key ?? secure.uint32()) : undefined))
-    : Either.left(protocolError("local", breach))
+  const malformed = check(frame)
+  return malformed === undefined
+    ? Either.right(toBytes(frame, role, key))
+    : Either.left(protocolError("local", malformed))
 }
+
+const toBytes = (frame: Frame, role: Role, key?: number): Uint8Array =>
+  Wire.encodeFrame(frame, role === "client" ? (key ?? secure.uint32()) : undefined)
 
 /**
  * @since 0.1.0
@@ -276,13 +282,14 @@ export const decode = (
   options: DecodeOptions = {}
 ): Either.Either<Option.Option<{ readonly frame: Frame; readonly size: number }>, ProtocolError | PayloadTooLarge> => {
   const header = new Wire.Header()
-  const violation = Wire.readHeader(bytes, 0, bytes.length, maskedFrom(options.role), header) ?? judge(header, options)
+  const malformed = Wire.readHeader(bytes, 0, bytes.length, maskedFrom(options.role), header)
+  const violation = judge(header, malformed, options.maxFrameSize)
   if (violation !== undefined) return Either.left(fromViolation(violation))
   const size = header.size + header.length
   if (header.known < Wire.Known.all || bytes.length < size || !Wire.isOpcode(header.opcode)) {
     return Either.right(Option.none())
   }
-  const payload = bytes.slice(header.size, size)
+  const payload = new Uint8Array(bytes.subarray(header.size, size))
   if (header.masked) maskInPlace(payload, 0, payload.length, header.key, 0)
   return Either.right(
     Option.some({ frame: { opcode: header.opcode, rsv: header.rsv, fin: header.fin, payload }, size })
@@ -291,12 +298,14 @@ export const decode = (
 
 const maskedFrom = (role: Role | undefined): boolean | undefined => (role === undefined ? undefined : role === "client")
 
-const judge = (header: Wire.Header, { maxFrameSize = Number.MAX_SAFE_INTEGER }: DecodeOptions): Violation | undefined =>
+/** The first rule that is broken, in the order in which the decoder comes upon them. */
+const judge = (header: Wire.Header, malformed: Breach | undefined, limit: number | undefined): Violation | undefined =>
   (header.known >= Wire.Known.start ? Wire.checkStart(header.fin, header.opcode) : undefined) ??
-  (header.known >= Wire.Known.length ? judgeLength(header.opcode, header.length, maxFrameSize) : undefined)
+  malformed ??
+  (header.known >= Wire.Known.length ? judgeLength(header.length, limit) : undefined)
 
-const judgeLength = (opcode: number, length: number, limit: number): Violation | undefined =>
-  Wire.checkLength(opcode, length) ?? (length > limit ? excess("frame size", limit, length) : undefined)
+const judgeLength = (length: number, limit = Number.MAX_SAFE_INTEGER): Violation | undefined =>
+  length > limit ? excess("frame size", limit, length) : undefined
 
 const fromViolation = (violation: Violation): ProtocolError | PayloadTooLarge =>
   violation._tag === "Breach"
@@ -314,8 +323,8 @@ const schemaFor = (role: Role): Schema.Schema<Frame, Uint8Array> =>
             ? ParseResult.succeed(decoded.value.frame)
             : ParseResult.fail(new ParseResult.Type(ast, bytes, "the bytes are not exactly one frame"))
       }),
-    encode: (frame, _, ast) =>
-      Either.mapLeft(encode(frame, role), (error) => new ParseResult.Type(ast, frame, error.message))
+    // What must not be sent is no value of the target schema.
+    encode: (frame) => ParseResult.succeed(toBytes(frame, role))
   })
 
 /**
@@ -351,16 +360,24 @@ export const encodeChannel = <IE = never, Done = unknown>(
     Done,
     Done
   > = Channel.readWithCause({
-    onInput: (frames: Chunk.Chunk<Frame>) =>
-      Either.match(Either.all(Chunk.map(frames, (frame) => encode(frame, role))), {
-        onLeft: Channel.fail,
-        onRight: (bytes) => Channel.zipRight(Channel.write(Chunk.unsafeFromArray(bytes)), loop)
-      }),
+    onInput: (frames: Chunk.Chunk<Frame>) => {
+      const bytes: Array<Uint8Array> = []
+      for (const frame of frames) {
+        const encoded = encode(frame, role)
+        // The frames before it leave, however they are chunked.
+        if (Either.isLeft(encoded)) return Channel.zipRight(writeAll(bytes), Channel.fail(encoded.left))
+        bytes.push(encoded.right)
+      }
+      return Channel.zipRight(writeAll(bytes), loop)
+    },
     onFailure: Channel.failCause,
     onDone: Channel.succeed
   })
   return loop
 }
+
+const writeAll = <A>(all: Array<A>): Channel.Channel<Chunk.Chunk<A>> =>
+  all.length === 0 ? Channel.void : Channel.write(Chunk.unsafeFromArray(all))
 
 /**
  * A channel from bytes, cut anywhere, to frames. It fails at the first byte that
@@ -374,7 +391,7 @@ export const decodeChannel = <IE = never, Done = unknown>(
   options: DecodeOptions = {}
 ): Channel.Channel<Chunk.Chunk<Frame>, Chunk.Chunk<Uint8Array>, IE | ProtocolError | PayloadTooLarge, IE, Done, Done> =>
   Channel.suspend(() => {
-    const collector = new Collector(options.maxFrameSize ?? Number.MAX_SAFE_INTEGER)
+    const collector = new Collector(options.maxFrameSize)
     const decoder = new Decoder(maskedFrom(options.role), collector)
     const loop: Channel.Channel<
       Chunk.Chunk<Frame>,
@@ -387,7 +404,7 @@ export const decodeChannel = <IE = never, Done = unknown>(
       onInput: (chunks: Chunk.Chunk<Uint8Array>) => {
         let violation: Violation | undefined
         for (const bytes of chunks) violation ??= decoder.push(bytes)
-        const frames = Channel.write(Chunk.unsafeFromArray(collector.frames.splice(0)))
+        const frames = writeAll(collector.frames.splice(0))
         return Channel.zipRight(frames, violation === undefined ? loop : Channel.fail(fromViolation(violation)))
       },
       onFailure: Channel.failCause,
@@ -397,11 +414,7 @@ export const decodeChannel = <IE = never, Done = unknown>(
     return loop
   })
 
-const endedInside: Breach = {
-  _tag: "Breach",
-  closeCode: CloseCode.protocolError,
-  rule: "the bytes ended inside a frame"
-}
+const endedInside = breach(CloseCode.protocolError, "the bytes ended inside a frame")
 
 /** Makes frames of what the decoder finds. */
 class Collector {
@@ -409,14 +422,14 @@ class Collector {
   private frame: Omit<Frame, "payload" | "opcode"> & { readonly opcode: number } = { opcode: 0, rsv: 0, fin: true }
   private readonly payload = new Assembly()
 
-  constructor(private readonly maxFrameSize: number) {}
+  constructor(private readonly maxFrameSize: number | undefined) {}
 
   frameStarts(): undefined {
     return undefined
   }
 
-  frameDeclares(opcode: number, length: number): Violation | undefined {
-    return judgeLength(opcode, length, this.maxFrameSize)
+  frameDeclares(_opcode: number, length: number): Violation | undefined {
+    return judgeLength(length, this.maxFrameSize)
   }
 
   frameBegins(fin: boolean, rsv: number, opcode: number): void {

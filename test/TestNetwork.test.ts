@@ -1,10 +1,10 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Clock, Context, Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, TestClock } from "effect"
-import type { Flow, Handler } from "effect-websocket/Flow"
+import type { Flow } from "effect-websocket/Flow"
 import { Network } from "effect-websocket/Network"
 import * as TestNetwork from "effect-websocket/TestNetwork"
 import type { ConnectError } from "effect-websocket/WebSocketError"
-import { bytes, type Heard, heard, pattern, settle } from "./fixtures/heard.js"
+import { bytes, type Heard, heard, pattern, reading, settle } from "./fixtures/heard.js"
 import { networkSuite } from "./suites/network.js"
 
 const openResources = Effect.gen(function* () {
@@ -30,13 +30,6 @@ networkSuite("TestNetwork, secure, under a path, coalescing", {
   tls: {},
   openResources
 })
-
-const reading = (flow: Flow, react?: Partial<Handler>): Heard => {
-  const handler = heard(react)
-  flow.attach(handler)
-  flow.resume()
-  return handler
-}
 
 const texts = (handler: Heard) => handler.chunks.map((chunk) => Buffer.from(chunk).toString("latin1"))
 
@@ -106,21 +99,22 @@ describe("latency", () => {
     }
   })
 
-  it.scoped("that becomes less lets nothing overtake what is on its way", () =>
+  it.effect.each([0, 1])("that falls to %d ms lets nothing overtake what is on its way", (latency) =>
     Effect.gen(function* () {
       const { client, server, set } = yield* TestNetwork.pair({ latency: "50 millis" })
       const atServer = reading(server)
       server.write(bytes("unread"), false)
       client.write(bytes("before"), false)
-      yield* set({ latency: 0 })
+      yield* set({ latency })
       client.destroy()
+      yield* TestClock.adjust("49 millis")
       yield* settle
       expect(atServer.events).toEqual([])
-      yield* TestClock.adjust("50 millis")
+      yield* TestClock.adjust("1 millis")
       yield* settle
       expect(atServer.text()).toBe("before")
       expect(atServer.error()?.code).toBe("ECONNRESET")
-    })
+    }).pipe(Effect.scoped)
   )
 
   it.scoped("is what a reset takes, too, behind the data sent before it", () =>

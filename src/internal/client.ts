@@ -1,17 +1,26 @@
 // The client's side of the opening handshake.
 
 import * as Headers from "@effect/platform/Headers"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Encoding from "effect/Encoding"
 import type * as Scope from "effect/Scope"
 import type * as Flow from "../Flow.js"
 import * as Handshake from "../Handshake.js"
 import { Network, type TlsClientOptions } from "../Network.js"
+import { concat } from "../protocol/bytes.js"
 import { confirmOnly, type ExtensionSupport, type MessageExtension } from "../protocol/extension.js"
 import { checkResponse, writeUpgradeRequest } from "../protocol/handshake.js"
-import { type Limits, type Refusal, type ResponseHead, responseReader } from "../protocol/head.js"
+import {
+  type Complete,
+  type Limits,
+  type Refusal,
+  type ResponseHead,
+  refusalOf,
+  responseReader
+} from "../protocol/head.js"
 import { type Failure, failure } from "../protocol/tokens.js"
-import { ConnectError, HandshakeError } from "../WebSocketError.js"
+import { ConnectError, HandshakeError, type IoError } from "../WebSocketError.js"
 import { readHead, readSome } from "./opening.js"
 
 /** What a URL asks for. */
@@ -115,7 +124,7 @@ export const openClient = (
       tls: to.secure ? (options.tls ?? {}) : undefined
     })
     flow.write(request, false)
-    const { head, rest } = yield* readHead(flow, responseReader(options.limits)).pipe(
+    const { head, rest } = yield* readFinalHead(flow, options.limits).pipe(
       Effect.catchTags({
         Refusal: (refusal) => broken(to, refusal),
         IoError: (cause) =>
@@ -143,14 +152,61 @@ export const openClient = (
     })
   })
 
+/** Interim responses that are passed over: servers send one or two; a bound keeps them from being endless. */
+const maxInterims = 16
+
+/** RFC 9110 15.2: a client must be able to read interim responses before the final one, expected or not. */
+const readFinalHead = (
+  flow: Flow.Flow,
+  limits: Limits,
+  interims = 0
+): Effect.Effect<Complete<ResponseHead>, Refusal | IoError> =>
+  Effect.flatMap(readHead(flow, responseReader(limits)), (read) => {
+    const { status } = read.head
+    if (status < 100 || status > 199 || status === 101) return Effect.succeed(read)
+    if (interims === maxInterims) {
+      return Effect.fail(refusalOf(400, `the server sent more than ${maxInterims} interim responses`))
+    }
+    flow.unshift(read.rest)
+    return readFinalHead(flow, limits, interims + 1)
+  })
+
 const broken = (to: Destination, failure: Failure | Refusal) =>
   new HandshakeError({ rule: failure.rule, address: to.label })
 
 /** Bytes of a refusal's body that are kept: enough for a sentence or a problem document. */
 const maxBody = 4096
 
-const readBody = (flow: Flow.Flow, head: ResponseHead, rest: Uint8Array): Effect.Effect<string> => {
-  const declared = Number(head.fields.get("content-length") ?? maxBody)
+/**
+ * How long a refusal's body may take: most of them come with their head. Servers keep
+ * the connection open behind it, so that the end of one without a length never comes.
+ */
+const bodyTimeout = Duration.seconds(1)
+
+const readBody = (flow: Flow.Flow, { status, fields }: ResponseHead, rest: Uint8Array): Effect.Effect<string> => {
+  // RFC 9112 6.3: these never have a body, whatever their headers say.
+  if (status === 204 || status === 304) return Effect.succeed("")
+  const chunked = fields.get("transfer-encoding")?.toLowerCase() === "chunked"
+  const declared = chunked ? maxBody : Number(fields.get("content-length") ?? maxBody)
   const size = Number.isSafeInteger(declared) && declared >= 0 ? Math.min(declared, maxBody) : maxBody
-  return Effect.map(readSome(flow, rest, size), (bytes) => new TextDecoder().decode(bytes))
+  const complete = (bytes: Uint8Array) => chunked && unchunk(bytes).complete
+  return Effect.map(readSome(flow, rest, size, bodyTimeout, complete), (bytes) =>
+    new TextDecoder().decode(chunked ? unchunk(bytes).content : bytes)
+  )
+}
+
+/** The content of a chunked body as far as it is there (RFC 9112 7.1), and whether its last chunk is. */
+const unchunk = (bytes: Uint8Array): { readonly content: Uint8Array; readonly complete: boolean } => {
+  const parts: Array<Uint8Array> = []
+  let length = 0
+  for (let at = 0; ; ) {
+    const lineEnd = bytes.indexOf(0x0a, at)
+    // A size may be followed by extensions; what is no size counts as the end.
+    const size = Number.parseInt(new TextDecoder().decode(bytes.subarray(at, Math.max(at, lineEnd))), 16)
+    if (lineEnd < 0 || !(size > 0)) return { content: concat(parts, length), complete: lineEnd >= 0 }
+    const part = bytes.subarray(lineEnd + 1, lineEnd + 1 + size)
+    parts.push(part)
+    length += part.length
+    at = lineEnd + 1 + size + 2
+  }
 }

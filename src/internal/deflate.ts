@@ -9,7 +9,7 @@
 import { constants, deflateRawSync, inflateRawSync } from "node:zlib"
 import * as CloseCode from "../CloseCode.js"
 import { own } from "../protocol/assembly.js"
-import { concat } from "../protocol/bytes.js"
+import { concat, plain } from "../protocol/bytes.js"
 import * as Deflate from "../protocol/deflate.js"
 import type { ExtensionSupport, MessageExtension } from "../protocol/extension.js"
 import { breach, excess, type Violation } from "../protocol/violation.js"
@@ -55,8 +55,28 @@ export const deflate = (options: DeflateOptions): ExtensionSupport =>
     (send, receive) => new Codec(send, receive, options.threshold ?? defaultThreshold, options.level ?? 1)
   )
 
-// RFC 7692 7.2.1: the sender removes these last bytes of a flushed block, the receiver puts them back.
-const tail = new Uint8Array([0x00, 0x00, 0xff, 0xff])
+// RFC 7692 7.2.1: a message ends with an empty stored block, the last four bytes of which, the block's
+// size, the sender removes.
+const tailSize = 4
+
+// What goes in their place. The four bytes alone would do for whole messages; but in one that was cut
+// short they may be taken for the missing end of a block. So the block gets a size of 1 and a byte, the
+// marker, with which no block can begin, and after it comes a final block, without which zlib complains.
+// Only if the marker comes out last, and at the end of all input, was the message whole.
+const marker = 0x07
+const ending = new Uint8Array([0x01, 0x00, 0xfe, 0xff, marker, 0x03, 0x00])
+
+// One more way to look whole: a stored block that lacks five bytes takes the first five of the ending for
+// them. Of another ending, with two markers, it would take too few.
+const longerEnding = new Uint8Array([0x02, 0x00, 0xfd, 0xff, marker, marker, 0x03, 0x00])
+const taken = ending.subarray(0, 5)
+
+const maxWindow = 2 ** 15
+
+// No Buffer is larger in all supported versions of Node.
+const maxBuffer = 2 ** 32 - 1
+
+const none = new Uint8Array(0)
 
 // Priming the compressor with a dictionary costs 2 us for each KiB of it; 4 KiB hold the last few
 // messages, which is where what repeats is found.
@@ -82,10 +102,10 @@ class Codec implements MessageExtension {
   }
 
   encode(payload: Uint8Array): Uint8Array {
-    const context = this.sent?.bytes()
+    const context = this.sent?.bytes() ?? none
     // No distance reaches further back than the message and its context do, and a small window is
     // set up faster than a large one.
-    const needed = Math.ceil(Math.log2(Math.max(256, payload.length + (context?.length ?? 0) + minLookahead)))
+    const needed = Math.ceil(Math.log2(Math.max(256, payload.length + context.length + minLookahead)))
     const windowBits = Math.min(needed, this.send.windowBits)
     const compressed = deflateRawSync(payload, {
       level: this.level,
@@ -97,31 +117,45 @@ class Codec implements MessageExtension {
       memLevel: Math.max(1, Math.min(8, windowBits - 7)),
       finishFlush: constants.Z_SYNC_FLUSH,
       chunkSize: payload.length + 64,
-      ...(context === undefined || context.length === 0 ? {} : { dictionary: context })
+      ...(context.length === 0 ? {} : { dictionary: context })
     })
     this.sent?.append(payload)
-    return own(plain(compressed), 0, compressed.length - tail.length)
+    return own(plain(compressed), 0, compressed.length - tailSize)
   }
 
   decode(payload: Uint8Array, limit: number): Uint8Array | Violation {
-    const input = new Uint8Array(payload.length + tail.length)
-    input.set(payload)
-    input.set(tail, payload.length)
+    const input = join(payload, ending)
     const parts: Array<Uint8Array> = []
+    const window = this.received ?? new Window(maxWindow)
     let size = 0
-    // A block with BFINAL ends zlib's stream, but not the message (RFC 7692 7.2.3.4).
+    // A block with BFINAL ends zlib's stream, but not the message, nor the window (RFC 7692 7.2.3.4).
     for (let at = 0, streams = 0; at < input.length; streams++) {
       if (streams === maxStreams) return tooManyStreams
-      const inflated = inflate(input.subarray(at), limit - size, this.received?.bytes())
-      if ("_tag" in inflated) {
-        return inflated._tag === "TooLarge" ? excess("message size", limit, limit + 1) : invalidData
+      // One byte more than the limit, for the marker.
+      const inflated = inflate(input.subarray(at), limit - size + 1, window.bytes())
+      if (inflated === "tooLarge") return excess("message size", limit, limit + 1)
+      if (inflated === "invalid") return invalidData
+      const whole = at + inflated.consumed === input.length
+      if (whole) {
+        if (inflated.bytes.at(-1) !== marker) return invalidData
+        const suspect = endsWith(inflated.bytes, taken)
+        if (suspect && inflate(join(payload.subarray(at), longerEnding), limit + 2, window.bytes()) === "invalid") {
+          return invalidData
+        }
       }
       at += inflated.consumed
-      size += inflated.bytes.length
-      parts.push(inflated.bytes)
-      this.received?.append(inflated.bytes)
+      const bytes = own(inflated.bytes, 0, inflated.bytes.length - (whole ? 1 : 0))
+      size += bytes.length
+      if (size > limit) return excess("message size", limit, limit + 1)
+      parts.push(bytes)
+      if (window === this.received || !whole) window.append(bytes)
     }
     return concat(parts, size)
+  }
+
+  // At worst 9 bits for a byte, or 5 bytes for each of the smallest stored blocks that zlib makes.
+  bound(size: number): number {
+    return size + Math.ceil(size / 7) + 64
   }
 }
 
@@ -136,48 +170,61 @@ const tooManyStreams = breach(
   `a compressed message must not have more than ${maxStreams} final blocks, a limit of ours`
 )
 
-const invalidData = breach(CloseCode.invalidPayload, "a compressed message must be valid DEFLATE data (RFC 7692 7.2.2)")
+const invalidData = breach(
+  CloseCode.invalidPayload,
+  "a compressed message must be whole blocks of DEFLATE, the last one empty and stored (RFC 7692 7.2.2)"
+)
 
-type Inflated = { readonly bytes: Uint8Array; readonly consumed: number }
+interface Inflated {
+  readonly bytes: Uint8Array
+  readonly consumed: number
+}
 
-const inflate = (
-  input: Uint8Array,
-  limit: number,
-  context: Uint8Array | undefined
-): Inflated | { readonly _tag: "TooLarge" | "Invalid" } => {
+/** Inflates up to the end of the stream. What ends before that is invalid. */
+const inflate = (input: Uint8Array, limit: number, context: Uint8Array): Inflated | "tooLarge" | "invalid" => {
   try {
     const result: unknown = inflateRawSync(input, {
-      finishFlush: constants.Z_SYNC_FLUSH,
       // zlib stops at the limit: what a bomb would become is never made.
-      maxOutputLength: Math.max(1, limit),
+      maxOutputLength: Math.min(limit, maxBuffer),
       chunkSize: Math.min(65_536, Math.max(1024, input.length * 4)),
       info: true,
-      ...(context === undefined || context.length === 0 ? {} : { dictionary: context })
+      ...(context.length === 0 ? {} : { dictionary: context })
     })
-    const inflated = read(result)
-    if (inflated === undefined || inflated.consumed === 0) return { _tag: "Invalid" }
-    return inflated.bytes.length > limit ? { _tag: "TooLarge" } : inflated
+    return isInflated(result) ? { bytes: plain(result.buffer), consumed: result.engine.bytesWritten } : "invalid"
   } catch (error) {
-    const tooLarge = error instanceof RangeError && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE"
-    return { _tag: tooLarge ? "TooLarge" : "Invalid" }
+    return error instanceof RangeError && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE"
+      ? "tooLarge"
+      : "invalid"
   }
 }
 
 /** What zlib answers with `info`, which its types leave out. */
-const read = (result: unknown): Inflated | undefined => {
-  if (typeof result !== "object" || result === null || !("buffer" in result) || !("engine" in result)) return undefined
-  const { buffer, engine } = result
-  if (!(buffer instanceof Uint8Array) || typeof engine !== "object" || engine === null) return undefined
-  if (!("bytesWritten" in engine) || typeof engine.bytesWritten !== "number") return undefined
-  return { bytes: own(plain(buffer), 0, buffer.length), consumed: engine.bytesWritten }
+const isInflated = (
+  result: unknown
+): result is { readonly buffer: Uint8Array; readonly engine: { readonly bytesWritten: number } } =>
+  typeof result === "object" &&
+  result !== null &&
+  "buffer" in result &&
+  result.buffer instanceof Uint8Array &&
+  "engine" in result &&
+  typeof result.engine === "object" &&
+  result.engine !== null &&
+  "bytesWritten" in result.engine &&
+  typeof result.engine.bytesWritten === "number"
+
+const join = (first: Uint8Array, second: Uint8Array): Uint8Array => {
+  const both = new Uint8Array(first.length + second.length)
+  both.set(first)
+  both.set(second, first.length)
+  return both
 }
 
-/** A Buffer's `slice` is a view where a Uint8Array's is a copy. */
-const plain = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
+const endsWith = (bytes: Uint8Array, end: Uint8Array): boolean =>
+  bytes.length >= end.length && end.every((byte, index) => bytes[bytes.length - end.length + index] === byte)
 
 /** The last bytes of all that was appended. */
 class Window {
-  private held = new Uint8Array(0)
+  private held = none
 
   constructor(private readonly size: number) {}
 
@@ -187,7 +234,7 @@ class Window {
 
   append(bytes: Uint8Array): void {
     if (bytes.length >= this.size) {
-      this.held = bytes.slice(bytes.length - this.size)
+      this.held = plain(bytes).slice(bytes.length - this.size)
       return
     }
     const kept = this.held.subarray(Math.max(0, this.held.length + bytes.length - this.size))

@@ -133,7 +133,9 @@ export class Engine implements Flow.Handler, Events {
     const { outcome } = this.connection
     if (outcome !== undefined && this.ending === undefined) this.conclude(outcome)
     if (this.readers.length > 0 && this.readable) wake(this.readers)
-    if (!this.paused && this.ending === undefined && this.weight >= this.options.receiveBufferSize) {
+    // With nothing to take, nothing could end the pause, however small the buffer.
+    const { weight } = this
+    if (!this.paused && this.ending === undefined && weight > 0 && weight >= this.options.receiveBufferSize) {
       this.paused = true
       this.flow.pause()
     }
@@ -231,7 +233,8 @@ export class Engine implements Flow.Handler, Events {
   }
 
   private afterTake<A>(taken: A): A {
-    if (this.paused && this.weight < this.options.receiveBufferSize / 2) this.resume()
+    const { weight } = this
+    if (this.paused && (weight === 0 || weight < this.options.receiveBufferSize / 2)) this.resume()
     return taken
   }
 
@@ -341,9 +344,9 @@ export class Engine implements Flow.Handler, Events {
     if (!free) {
       this.congested = true
       this.connection.setCongested(true)
-    } else if (this.finishing) {
-      this.finish()
     }
+    // The socket sends the FIN behind what it has not yet taken; no drain need be waited for.
+    if (this.finishing) this.finish()
   }
 
   /** Sends FIN, after all that is queued. */

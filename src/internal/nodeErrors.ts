@@ -116,7 +116,7 @@ const explainListen = (address: Address, code: string | undefined, cause: unknow
 }
 
 /** A property of an error that Node documents but doesn't declare. */
-export const stringOf = (error: unknown, property: "code" | "syscall" | "reason" | "host"): string | undefined => {
+export const stringOf = (error: unknown, property: "code" | "syscall" | "reason"): string | undefined => {
   if (typeof error !== "object" || error === null) return undefined
   const value: unknown = Reflect.get(error, property)
   return typeof value === "string" ? value : undefined

@@ -1,5 +1,6 @@
 // The opening handshake over a flow, as effects: a head read, an answer written.
 
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
@@ -43,28 +44,41 @@ export const readHead = <Head>(
   })
 
 /**
- * Reads what comes until `size` bytes, the end or a failure; a failure counts as
- * an end. For the body of a refusal, of which some is better than none.
+ * Reads what comes until `complete` says so, until `size` bytes, the end, a failure
+ * or the time is over: whatever there is then. For the body of a refusal, of which
+ * some is better than none.
  */
-export const readSome = (flow: Flow.Flow, rest: Uint8Array, size: number): Effect.Effect<Uint8Array> =>
-  Effect.async((resume) => {
-    const collected = new Uint8Array(size)
+export const readSome = (
+  flow: Flow.Flow,
+  rest: Uint8Array,
+  size: number,
+  time: Duration.Duration,
+  complete: (bytes: Uint8Array) => boolean
+): Effect.Effect<Uint8Array> =>
+  Effect.suspend(() => {
+    const buffer = new Uint8Array(size)
     let length = 0
-    const settle = () => {
-      flow.pause()
-      flow.attach(Flow.silent)
-      resume(Effect.succeed(collected.subarray(0, length)))
-    }
-    const add = (bytes: Uint8Array) => {
+    const add = (bytes: Uint8Array): boolean => {
       const part = bytes.subarray(0, size - length)
-      collected.set(part, length)
+      buffer.set(part, length)
       length += part.length
-      if (length === size) settle()
+      return length === size || complete(buffer.subarray(0, length))
     }
-    flow.attach({ ...Flow.silent, data: add, end: settle, close: settle })
-    add(rest)
-    flow.resume()
-    return Effect.sync(() => flow.attach(Flow.silent))
+    const read = Effect.async<void>((resume) => {
+      const settle = () => {
+        flow.pause()
+        flow.attach(Flow.silent)
+        resume(Effect.void)
+      }
+      const data = (bytes: Uint8Array) => {
+        if (add(bytes)) settle()
+      }
+      flow.attach({ ...Flow.silent, data, end: settle, close: settle })
+      flow.resume()
+      return Effect.sync(() => flow.attach(Flow.silent))
+    })
+    const reading = add(rest) ? Effect.void : Effect.timeoutOption(read, time)
+    return Effect.map(reading, () => buffer.subarray(0, length))
   })
 
 /** Writes the last bytes of a flow, and waits until the peer has had them and closed. */

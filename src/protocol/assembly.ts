@@ -60,7 +60,7 @@ export class Assembly {
 
   private seal(): void {
     if (this.tail === undefined) return
-    this.parts.push(this.tail.subarray(0, this.tailLength))
+    this.parts.push(own(this.tail, 0, this.tailLength))
     this.tail = undefined
     this.tailLength = 0
   }

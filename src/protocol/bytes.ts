@@ -7,6 +7,10 @@
  */
 export const byteAt = (bytes: { readonly [index: number]: number }, index: number): number => bytes[index] as number
 
+/** The same bytes as a plain Uint8Array: the `slice` of a Buffer, Node's subclass, is a view where it has to be a copy. */
+export const plain = (bytes: Uint8Array): Uint8Array =>
+  bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
+
 /** An unsigned 32-bit integer in network order. */
 export const uint32At = (bytes: Uint8Array, at: number): number =>
   ((byteAt(bytes, at) << 24) | (byteAt(bytes, at + 1) << 16) | (byteAt(bytes, at + 2) << 8) | byteAt(bytes, at + 3)) >>>

@@ -26,17 +26,23 @@ export const closePayload = (code: number | undefined, reason: string): Uint8Arr
 export const fitReason = (reason: string): string =>
   reason.slice(0, encoder.encodeInto(reason, new Uint8Array(maxReason)).read)
 
+/** What a Close frame says; its code is 1005 if it has none. */
+export interface Close {
+  readonly _tag: "Close"
+  readonly code: number
+  readonly reason: string
+}
+
+/** A payload of one byte holds no code. */
+export const shortClose = breach(
+  CloseCode.protocolError,
+  "a Close frame's payload must be empty or at least two bytes (RFC 6455 5.5.1)"
+)
+
 /** What a Close frame says, or the rule it breaks. */
-export const readClose = (
-  payload: Uint8Array
-): Breach | { readonly _tag: "Close"; readonly code: number; readonly reason: string } => {
+export const readClose = (payload: Uint8Array): Breach | Close => {
   if (payload.length === 0) return { _tag: "Close", code: CloseCode.noStatus, reason: "" }
-  if (payload.length === 1) {
-    return breach(
-      CloseCode.protocolError,
-      "a Close frame's payload must be empty or at least two bytes (RFC 6455 5.5.1)"
-    )
-  }
+  if (payload.length === 1) return shortClose
   const code = (byteAt(payload, 0) << 8) | byteAt(payload, 1)
   if (!CloseCode.isSendable(code)) {
     return breach(CloseCode.protocolError, `close code ${code} must not be sent (RFC 6455 7.4)`)

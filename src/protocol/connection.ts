@@ -15,7 +15,7 @@
 
 import * as CloseCode from "../CloseCode.js"
 import { Assembly, own } from "./assembly.js"
-import { checkClose, closePayload, fitReason, readClose } from "./close.js"
+import { type Close, checkClose, closePayload, fitReason, readClose, shortClose } from "./close.js"
 import { Decoder, type FrameSink } from "./decoder.js"
 import type { MessageExtension } from "./extension.js"
 import * as Wire from "./frame.js"
@@ -78,8 +78,8 @@ export class Connection implements FrameSink {
 
   /** The opcode of the message under way, or 0. */
   private messageOpcode = 0
-  /** Whether an extension has to transform it back. */
-  private transformed = false
+  /** What has to transform it back, if it was transformed. */
+  private transforming: MessageExtension | undefined = undefined
   private messageSize = 0
   private fragments = 0
   /** Whether a frame of it was delivered. */
@@ -129,7 +129,8 @@ export class Connection implements FrameSink {
     // RFC 6455 5.5.1: after a Close frame, nothing that follows counts.
     if (this.outcome !== undefined) return
     const violation = this.decoder.push(chunk)
-    if (violation !== undefined && violation !== closed) this.fail(violation)
+    if (violation === undefined) this.answerPing()
+    else if (violation !== closed) this.fail(violation)
   }
 
   /** The transport will bring nothing more. */
@@ -156,6 +157,8 @@ export class Connection implements FrameSink {
       if (this.messageOpcode === 0) return strayContinuation
     } else if (this.messageOpcode !== 0) {
       return interleaved
+    } else {
+      this.transforming = rsv === 0 ? undefined : this.extension
     }
     if (this.fragments >= this.limits.maxFragments) {
       return excess("fragments per message", this.limits.maxFragments, this.fragments + 1)
@@ -164,12 +167,18 @@ export class Connection implements FrameSink {
   }
 
   frameDeclares(opcode: number, length: number): Violation | undefined {
+    if (opcode === Wire.close && length === 1) return shortClose
     if (Wire.isControl(opcode)) return undefined
-    if (length > this.limits.maxFrameSize) return excess("frame size", this.limits.maxFrameSize, length)
-    // By subtraction, so that no sum can lose precision.
-    if (length > this.limits.maxMessageSize - this.messageSize) {
-      return excess("message size", this.limits.maxMessageSize, this.messageSize + length)
+    const { maxFrameSize, maxMessageSize } = this.limits
+    // What counts of a transformed message is what it was before. That may have been smaller, so as
+    // yet it is held to the most that the largest one accepted can have become, which a limit on
+    // frames stands in the way of only if it is the smaller one.
+    const most = this.transforming === undefined ? maxMessageSize : this.transforming.bound(maxMessageSize)
+    if (length > (maxFrameSize < maxMessageSize ? maxFrameSize : Math.max(maxFrameSize, most))) {
+      return excess("frame size", maxFrameSize, length)
     }
+    // By subtraction, so that no sum can lose precision.
+    if (length > most - this.messageSize) return excess("message size", maxMessageSize, this.messageSize + length)
     return undefined
   }
 
@@ -178,17 +187,14 @@ export class Connection implements FrameSink {
     this.rsv = rsv
     this.opcode = opcode
     if (Wire.isControl(opcode)) return
-    if (opcode !== Wire.continuation) {
-      this.messageOpcode = opcode
-      this.transformed = rsv !== 0
-    }
+    if (opcode !== Wire.continuation) this.messageOpcode = opcode
     this.messageSize += length
     this.fragments++
   }
 
   framePayload(bytes: Uint8Array, start: number, end: number, last: boolean): Violation | undefined {
     if (Wire.isControl(this.opcode)) return this.controlPayload(bytes, start, end, last)
-    if (this.transformed) return this.transformedPayload(bytes, start, end, last)
+    if (this.transforming !== undefined) return this.transformedPayload(this.transforming, bytes, start, end, last)
     const text = this.messageOpcode === Wire.text
     // Most messages are one frame that lies whole in one chunk.
     if (last && this.fin && this.opcode !== Wire.continuation && this.assembly === undefined && !this.frames) {
@@ -227,7 +233,13 @@ export class Connection implements FrameSink {
   }
 
   /** What an extension has transformed has a meaning only as a whole. */
-  private transformedPayload(bytes: Uint8Array, start: number, end: number, last: boolean): Violation | undefined {
+  private transformedPayload(
+    extension: MessageExtension,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    last: boolean
+  ): Violation | undefined {
     let payload: Uint8Array
     if (last && this.fin && this.assembly === undefined) {
       payload = bytes.subarray(start, end)
@@ -239,8 +251,8 @@ export class Connection implements FrameSink {
     }
     const opcode = this.messageOpcode
     this.endMessage()
-    const decoded = this.extension?.decode(payload, this.limits.maxMessageSize)
-    if (decoded === undefined || "_tag" in decoded) return decoded
+    const decoded = extension.decode(payload, this.limits.maxMessageSize)
+    if ("_tag" in decoded) return decoded
     const content = opcode === Wire.text ? decodeUtf8(decoded, 0, decoded.length) : decoded
     if (content === undefined) return invalidText
     if (this.frames)
@@ -273,23 +285,31 @@ export class Connection implements FrameSink {
       payload = this.control.take()
       this.control = undefined
     }
+    const close = this.opcode === Wire.close ? readClose(payload) : undefined
+    if (close?._tag === "Breach") return close
     if (this.frames) this.deliverFrame(this.opcode, payload)
+    if (close !== undefined) return this.onClose(close)
     if (this.opcode === Wire.ping) this.onPing(payload)
-    else if (this.opcode === Wire.pong) this.events.pong(payload)
-    else return this.onClose(payload)
+    else this.events.pong(payload)
     return undefined
   }
 
   private onPing(payload: Uint8Array): void {
     // RFC 6455 5.5.2: a Pong in response, as soon as is practical, unless a Close was sent or received.
     if (this.closeSent) return
-    if (this.congested || this.output.size >= maxPendingPongs) this.latestPong = payload
-    else this.write(Wire.pong, payload)
+    this.latestPong = payload
+    if (this.output.size < maxPendingPongs) this.answerPing()
   }
 
-  private onClose(payload: Uint8Array): Violation | undefined {
-    const close = readClose(payload)
-    if (close._tag === "Breach") return close
+  /** Queues the pong that waits, if it need wait no longer. */
+  private answerPing(): void {
+    const pong = this.latestPong
+    if (pong === undefined || this.congested || this.closeSent) return
+    this.latestPong = undefined
+    this.write(Wire.pong, pong)
+  }
+
+  private onClose(close: Close): Violation {
     const initiator = this.closeSent ? "local" : "remote"
     // RFC 6455 5.5.1: the answer echoes the code; none was given, none is sent.
     if (!this.closeSent) this.writeClose(close.code === CloseCode.noStatus ? undefined : close.code, "")
@@ -391,16 +411,14 @@ export class Connection implements FrameSink {
   sendClose(code: number | undefined, reason: string): Breach | undefined {
     const unsendable = checkClose(code, reason)
     if (unsendable !== undefined) return unsendable
-    if (!this.closeSent) this.writeClose(code, reason)
+    if (this.isOpen) this.writeClose(code, reason)
     return undefined
   }
 
   /** Tells whether the transport takes more. When it does again, the pong that waited is queued. */
   setCongested(congested: boolean): void {
     this.congested = congested
-    if (congested || this.latestPong === undefined) return
-    if (!this.closeSent) this.write(Wire.pong, this.latestPong)
-    this.latestPong = undefined
+    this.answerPing()
   }
 
   private write(opcode: number, payload: Uint8Array, fin = true): void {

@@ -1,7 +1,8 @@
 // Bytes, cut anywhere, into frames. It holds no payload: each piece goes on as it
 // arrives, so what a peer declares costs nothing until it is sent.
 
-import { checkLength, checkStart, Header, Known, maxHeaderSize, readHeader } from "./frame.js"
+import { plain } from "./bytes.js"
+import { checkStart, Header, Known, maxHeaderSize, readHeader } from "./frame.js"
 import { mask } from "./mask.js"
 import type { Violation } from "./violation.js"
 
@@ -44,7 +45,7 @@ export class Decoder {
   /** Takes a chunk, and unmasks it in place. After a violation it takes nothing more. */
   push(chunk: Uint8Array): Violation | undefined {
     if (this.stopped) return undefined
-    const violation = this.advance(chunk)
+    const violation = this.advance(plain(chunk))
     this.stopped = violation !== undefined
     return violation
   }
@@ -111,6 +112,6 @@ export class Decoder {
     }
     if (malformed !== undefined) return malformed
     if (header.known < Known.length) return undefined
-    return checkLength(header.opcode, header.length) ?? this.sink.frameDeclares(header.opcode, header.length)
+    return this.sink.frameDeclares(header.opcode, header.length)
   }
 }

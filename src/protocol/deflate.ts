@@ -117,7 +117,7 @@ export const support = (wanted: Parameters, makeCodec: MakeCodec): ExtensionSupp
   }
 })
 
-const agree = (given: Given, wanted: Parameters, makeCodec: MakeCodec): Negotiated => {
+const agree = (given: Given, wanted: Parameters, makeCodec: MakeCodec): Negotiated | undefined => {
   const serverNoContextTakeover = given.serverNoContextTakeover || wanted.serverNoContextTakeover
   const clientNoContextTakeover = given.clientNoContextTakeover || wanted.clientNoContextTakeover
   const serverMaxWindowBits = Math.min(given.serverMaxWindowBits ?? maxBits, wanted.serverMaxWindowBits)
@@ -125,6 +125,8 @@ const agree = (given: Given, wanted: Parameters, makeCodec: MakeCodec): Negotiat
   const { clientMaxWindowBits: allowed } = given
   const clientMaxWindowBits =
     allowed === undefined ? maxBits : Math.min(allowed === true ? maxBits : allowed, wanted.clientMaxWindowBits)
+  // A window that the client takes over is memory of ours: more than was meant for it isn't agreed to.
+  if (!clientNoContextTakeover && clientMaxWindowBits > wanted.clientMaxWindowBits) return undefined
   return {
     response: write({
       serverNoContextTakeover,
@@ -150,12 +152,10 @@ const confirm = (given: Given, wanted: Parameters, makeCodec: MakeCodec): Messag
   if (serverMaxWindowBits > wanted.serverMaxWindowBits) {
     return "the server chose a larger server_max_window_bits than was asked for (RFC 7692 7.1.2.1)"
   }
-  // RFC 7692 7.1.2.2: in an answer it has a value, no larger than the one offered.
+  // RFC 7692 7.1.2.2: in an answer it has a value. It may be larger than the one offered, which is
+  // no more than a hint that our window won't be larger than that.
   if (given.clientMaxWindowBits === true) return badBits("client_max_window_bits")
   const clientMaxWindowBits = Math.min(given.clientMaxWindowBits ?? maxBits, wanted.clientMaxWindowBits)
-  if (given.clientMaxWindowBits !== undefined && given.clientMaxWindowBits > wanted.clientMaxWindowBits) {
-    return "the server chose a larger client_max_window_bits than was offered (RFC 7692 7.1.2.2)"
-  }
   return makeCodec(
     {
       contextTakeover: !(given.clientNoContextTakeover || wanted.clientNoContextTakeover),

@@ -13,8 +13,10 @@ export interface MessageExtension {
   readonly applies: (size: number, wish: boolean | undefined) => boolean
   /** The payload of a message that is about to be sent, transformed. */
   readonly encode: (payload: Uint8Array) => Uint8Array
-  /** The payload that a transformed message had before, at most `limit` bytes of it. */
+  /** The payload that a transformed message had before; an excess if that is more than `limit` bytes. */
   readonly decode: (payload: Uint8Array, limit: number) => Uint8Array | Violation
+  /** What a peer may need to transform `size` bytes, whatever they are. */
+  readonly bound: (size: number) => number
 }
 
 /** An extension agreed on: how the server's answer names it, and what it does. */

@@ -91,6 +91,8 @@ export const readHeader = (
     )
   }
   let length = second & 0x7f
+  // 126 and 127 announce a longer length, so that these are enough to tell.
+  if (isControl(header.opcode) && length > maxControlPayload) return longControl
   let size = 2
   if (length === 126) {
     if (available < 4) return undefined

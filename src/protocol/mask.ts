@@ -1,9 +1,11 @@
 // Masking (RFC 6455 5.3): each payload byte is XORed with one byte of a four-byte key, in turn.
 // A key is a 32-bit integer whose most significant byte is the first on the wire.
 
-import { byteAt } from "./bytes.js"
+import { byteAt, writeUint32 } from "./bytes.js"
 
-const littleEndian = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1
+// The key as this machine reads it from memory, whatever its byte order.
+const keyBytes = new Uint8Array(4)
+const keyWord = new Int32Array(keyBytes.buffer)
 
 // Below this, making a view of 32-bit words costs more than it saves.
 const wordThreshold = 48
@@ -23,8 +25,9 @@ export const mask = (bytes: Uint8Array, start: number, end: number, key: number,
       phase = (phase + 1) & 3
       at++
     }
-    const rotated = phase === 0 ? key : (key << (8 * phase)) | (key >>> (32 - 8 * phase))
-    const word = littleEndian ? swap(rotated) : rotated
+    // JavaScript shifts by its operand modulo 32, so that phase 0 leaves the key as it is.
+    writeUint32(keyBytes, 0, (key << (8 * phase)) | (key >>> (32 - 8 * phase)))
+    const word = byteAt(keyWord, 0)
     const words = new Int32Array(bytes.buffer, bytes.byteOffset + at, (end - at) >> 2)
     for (let index = 0; index < words.length; index++) words[index] = byteAt(words, index) ^ word
     at += words.length * 4
@@ -35,5 +38,3 @@ export const mask = (bytes: Uint8Array, start: number, end: number, key: number,
   }
   return next
 }
-
-const swap = (word: number): number => (word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)

@@ -27,14 +27,14 @@ const encoder = new TextEncoder()
  */
 export class Output {
   private readonly ready: Array<Uint8Array> = []
+  /** What is free of the slab, from `end` on; before it lies the run that isn't sealed yet. */
   private slab = empty
-  private start = 0
   private end = 0
   private sealed = 0
 
   /** Bytes waiting. */
   get size(): number {
-    return this.sealed + this.end - this.start
+    return this.sealed + this.end
   }
 
   /** Appends a frame. `key` is undefined for an unmasked one. The payload must not change afterwards. */
@@ -87,7 +87,6 @@ export class Output {
     this.seal()
     if (this.slab.length > spare.length) spare = this.slab
     this.slab = empty
-    this.start = 0
     this.end = 0
     this.sealed = 0
     return this.ready.splice(0)
@@ -121,16 +120,14 @@ export class Output {
     } else {
       this.slab = new Uint8Array(Math.max(slabSize, size))
     }
-    this.start = 0
     this.end = 0
   }
 
   /** Closes the run of bytes in the slab, and leaves the rest of it for the next run. */
   private seal(): void {
-    if (this.end === this.start) return
-    this.push(this.slab.subarray(this.start, this.end))
+    if (this.end === 0) return
+    this.push(this.slab.subarray(0, this.end))
     this.slab = this.slab.subarray(this.end)
-    this.start = 0
     this.end = 0
   }
 

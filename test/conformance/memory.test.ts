@@ -1,0 +1,4 @@
+import { inMemory } from "./peer.js"
+import { conformanceSuite } from "./suite.js"
+
+conformanceSuite(inMemory)

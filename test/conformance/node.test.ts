@@ -1,0 +1,4 @@
+import { overTcp } from "./peer.js"
+import { conformanceSuite } from "./suite.js"
+
+conformanceSuite(overTcp)

@@ -1,0 +1,112 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as fc from "fast-check"
+import { Assembly, own } from "../../src/protocol/assembly.js"
+import { join, pattern, retained, toHex } from "../fixtures/bytes.js"
+
+const append = (assembly: Assembly, piece: Uint8Array): void => assembly.append(piece, 0, piece.length)
+
+/** What may be held for so many bytes: twice as much, and a first small tail. */
+const allowance = (size: number): number => 2 * size + 256
+
+const pieces = fc.array(
+  fc.oneof(fc.nat(3), fc.nat(300), fc.constantFrom(255, 256, 257, 1023, 1024, 1025), fc.nat(70_000)).map(pattern),
+  { maxLength: 20 }
+)
+
+describe("an assembly", () => {
+  it("gives back what it was given, in one piece, and holds no more than twice of it", () => {
+    fc.assert(
+      fc.property(pieces, (given) => {
+        const assembly = new Assembly()
+        let size = 0
+        for (const piece of given) {
+          append(assembly, piece)
+          size += piece.length
+          expect(assembly.size).toBe(size)
+          expect(retained(assembly).bytes).toBeLessThanOrEqual(allowance(size))
+          expect(retained(assembly).arrays).toBeLessThanOrEqual(2 + size / 512)
+        }
+        const taken = assembly.take()
+        expect(Buffer.compare(taken, join(...given))).toBe(0)
+        expect(taken.buffer.byteLength).toBeLessThanOrEqual(2 * size)
+        expect(assembly.size).toBe(0)
+        expect(retained(assembly).bytes).toBe(0)
+        expect(assembly.take()).toEqual(new Uint8Array(0))
+      }),
+      { numRuns: 200 }
+    )
+  })
+
+  it("takes a range of a chunk, and can be used again", () => {
+    const assembly = new Assembly()
+    assembly.append(pattern(100), 10, 20)
+    assembly.append(pattern(5000), 100, 4000)
+    expect(toHex(assembly.take())).toBe(toHex(join(pattern(100).slice(10, 20), pattern(5000).slice(100, 4000))))
+    assembly.append(pattern(10), 3, 5)
+    expect(toHex(assembly.take())).toBe(toHex(pattern(10).slice(3, 5)))
+  })
+
+  it("forgets all when it is cleared", () => {
+    const assembly = new Assembly()
+    append(assembly, pattern(3000))
+    append(assembly, pattern(30))
+    assembly.clear()
+    expect(assembly.size).toBe(0)
+    expect(retained(assembly).bytes).toBe(0)
+    append(assembly, pattern(1))
+    expect(toHex(assembly.take())).toBe("00")
+  })
+
+  it("of 100,000 single bytes holds a few arrays, of twice their size at most", () => {
+    const assembly = new Assembly()
+    const all = pattern(100_000)
+    let most = 0
+    all.forEach((_, index) => {
+      assembly.append(all.slice(index, index + 1), 0, 1)
+      // While the tail is small it grows often; later it is enough to look now and then.
+      if (index < 2000 || index % 997 === 0) {
+        const held = retained(assembly)
+        expect(held.bytes).toBeLessThanOrEqual(allowance(index + 1))
+        most = Math.max(most, held.arrays)
+      }
+    })
+    expect(most).toBeLessThanOrEqual(2)
+    expect(Buffer.compare(assembly.take(), all)).toBe(0)
+  })
+
+  it("doesn't keep a chunk alive of which it got a part, nor one that it copied from", () => {
+    const chunk = new Uint8Array(65_536)
+    for (const size of [1, 1023, 1024, 20_000, 32_767]) {
+      const assembly = new Assembly()
+      assembly.append(chunk, 100, 100 + size)
+      expect(retained(assembly).bytes).toBeLessThanOrEqual(allowance(size))
+      expect(assembly.take().buffer).not.toBe(chunk.buffer)
+    }
+  })
+
+  it("doesn't copy a piece that is most of its chunk", () => {
+    const chunk = pattern(65_536)
+    const assembly = new Assembly()
+    assembly.append(chunk, 14, 65_536)
+    expect(assembly.take().buffer).toBe(chunk.buffer)
+  })
+
+  it("leaves room that it filled alone once it was handed out", () => {
+    const assembly = new Assembly()
+    append(assembly, pattern(200))
+    const first = assembly.take()
+    append(assembly, new Uint8Array(40).fill(0xff))
+    assembly.take()
+    expect(toHex(first)).toBe(toHex(pattern(200)))
+  })
+})
+
+describe("own", () => {
+  it("is a view of memory that is half used or more, and else a copy", () => {
+    const chunk = pattern(100)
+    expect(own(chunk, 50, 100).buffer).toBe(chunk.buffer)
+    expect(own(chunk, 51, 100).buffer.byteLength).toBe(49)
+    expect(own(chunk.subarray(0, 10), 0, 10).buffer.byteLength).toBe(10)
+    for (const start of [50, 51]) expect(toHex(own(chunk, start, 100))).toBe(toHex(pattern(100).slice(start)))
+  })
+})

@@ -15,7 +15,11 @@ export const utf8 = (text: string): Uint8Array => new Uint8Array(Buffer.from(tex
 const bytesOf = (content: string | Uint8Array): Uint8Array => (typeof content === "string" ? utf8(content) : content)
 
 /** Bytes that differ from place to place. */
-export const pattern = (size: number): Uint8Array => Uint8Array.from({ length: size }, (_, at) => (at * 31) & 255)
+export const pattern = (size: number): Uint8Array => {
+  const bytes = new Uint8Array(size)
+  for (let at = 0; at < size; at++) bytes[at] = at * 31
+  return bytes
+}
 
 export interface Shape {
   /** Default true. */
@@ -57,8 +61,11 @@ export const frame = (opcode: number, content: string | Uint8Array, shape: Shape
 }
 
 /** XOR with the key (RFC 6455 5.3). It is its own inverse. */
-export const masked = (payload: Uint8Array, key: Uint8Array): Uint8Array =>
-  payload.map((byte, at) => byte ^ (key[at % 4] ?? 0))
+export const masked = (payload: Uint8Array, key: Uint8Array): Uint8Array => {
+  const bytes = payload.slice()
+  for (let at = 0; at < bytes.length; at++) bytes[at] = (payload[at] ?? 0) ^ (key[at % 4] ?? 0)
+  return bytes
+}
 
 export const text = (content: string | Uint8Array, shape?: Shape): Bytes => frame(op.text, content, shape)
 export const binary = (content: string | Uint8Array, shape?: Shape): Bytes => frame(op.binary, content, shape)

@@ -61,6 +61,8 @@ export interface ConnectionCase extends Named {
   readonly steps: ReadonlyArray<Step>
   readonly messages: ReadonlyArray<Message>
   readonly ending: Ending
+  /** The application begins to receive only when all is over, so that it would see what came too late. */
+  readonly receivesLate?: boolean | undefined
 }
 
 export const send = (...parts: ReadonlyArray<Bytes>): Step => ({

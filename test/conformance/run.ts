@@ -59,13 +59,16 @@ export const listen = (socket: WebSocket.WebSocket): Effect.Effect<Told> => {
 export const emptyLine = "\r\n\r\n"
 
 /** Our server, with a handler that takes what comes. */
-export const ourServer = (options: WebSocketServer.ServerOptions) =>
+export const ourServer = (options: WebSocketServer.ServerOptions, begin: Effect.Effect<void> = Effect.void) =>
   Effect.gen(function* () {
     const accepted = yield* Deferred.make<WebSocket.WebSocket>()
     const told = yield* Deferred.make<Told>()
     const server = yield* WebSocketServer.make(options)
     yield* server.serve((socket) =>
-      Effect.zipRight(Deferred.succeed(accepted, socket), Deferred.complete(told, listen(socket)))
+      Effect.zipRight(
+        Deferred.succeed(accepted, socket),
+        Deferred.complete(told, Effect.zipRight(begin, listen(socket)))
+      )
     )
     return {
       port: server.address._tag === "TcpAddress" ? server.address.port : 0,
@@ -74,9 +77,12 @@ export const ourServer = (options: WebSocketServer.ServerOptions) =>
     }
   })
 
-const asServer = (options: WebSocket.ConnectionOptions): Effect.Effect<Subject, never, Needs> =>
+const asServer = (
+  options: WebSocket.ConnectionOptions,
+  begin: Effect.Effect<void>
+): Effect.Effect<Subject, never, Needs> =>
   Effect.gen(function* () {
-    const server = yield* Effect.orDie(ourServer(options))
+    const server = yield* Effect.orDie(ourServer(options, begin))
     const { dial } = yield* RawNetwork
     const peer = yield* dial(server.port)
     const request = [
@@ -96,7 +102,10 @@ const asServer = (options: WebSocket.ConnectionOptions): Effect.Effect<Subject, 
 export const acceptFor = (request: string): string =>
   Handshake.computeAcceptKey(/sec-websocket-key: (.*)\r\n/i.exec(request)?.[1] ?? "")
 
-const asClient = (options: WebSocket.ConnectionOptions): Effect.Effect<Subject, never, Needs> =>
+const asClient = (
+  options: WebSocket.ConnectionOptions,
+  begin: Effect.Effect<void>
+): Effect.Effect<Subject, never, Needs> =>
   Effect.gen(function* () {
     const { listen: listening } = yield* RawNetwork
     const server = yield* listening
@@ -111,21 +120,24 @@ const asClient = (options: WebSocket.ConnectionOptions): Effect.Effect<Subject, 
     ]
     yield* peer.send(Buffer.from(`${response.join("\r\n")}${emptyLine}`), "whole")
     const socket = yield* Effect.orDie(Fiber.join(connecting))
-    const told = yield* Effect.forkScoped(listen(socket))
+    const told = yield* Effect.forkScoped(Effect.zipRight(begin, listen(socket)))
     return { socket, peer, told: Fiber.join(told) }
   })
 
 /** Runs a case, and checks everything that it says. */
 export const runConnection = (
-  { steps, messages, ending, options }: ConnectionCase,
+  { steps, messages, ending, options = {}, receivesLate }: ConnectionCase,
   role: Role,
   cut: Cut
 ): Effect.Effect<void, never, Needs> =>
   Effect.gen(function* () {
-    const { socket, peer, told } = yield* role === "server" ? asServer(options ?? {}) : asClient(options ?? {})
+    const over = yield* Deferred.make<void>()
+    const begin = receivesLate === true ? Deferred.await(over) : Effect.void
+    const { socket, peer, told } = yield* role === "server" ? asServer(options, begin) : asClient(options, begin)
     const frames = new Frames(peer, role)
     for (const step of steps) yield* perform(step, role, cut, { socket, peer, frames })
     frames.check()
+    yield* Deferred.succeed(over, undefined)
     const { messages: received, ending: end } = yield* told
     expect(end).toEqual(ending)
     expect(received.length).toBe(messages.length)

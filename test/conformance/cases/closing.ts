@@ -130,15 +130,17 @@ const afterwards: ReadonlyArray<readonly [name: string, rule: string, bytes: Byt
   ["half-a-frame", "a frame after a Close that never ends is ignored", start(op.binary, 1000)]
 ]
 
-const afterClose: ReadonlyArray<ConnectionCase> = afterwards.map(([name, rule, bytes]) =>
-  closes(`then-${name}`, "1.4, 5.5.1", rule, join(text("in time"), close(1000)), close(1000), closedByPeer(1000), {
+const afterClose: ReadonlyArray<ConnectionCase> = afterwards.map(([name, rule, bytes]) => ({
+  receivesLate: true,
+  ...closes(`then-${name}`, "1.4, 5.5.1", rule, join(text("in time"), close(1000)), close(1000), closedByPeer(1000), {
     messages: ["in time"],
     ignored: bytes
   })
-)
+}))
 
-const afterFailure: ReadonlyArray<ConnectionCase> = afterwards.map(([name, , bytes]) =>
-  refused(
+const afterFailure: ReadonlyArray<ConnectionCase> = afterwards.map(([name, , bytes]) => ({
+  receivesLate: true,
+  ...refused(
     `failed-then-${name}`,
     "7.1.7",
     `after a breach nothing more is processed: ${name}`,
@@ -146,7 +148,7 @@ const afterFailure: ReadonlyArray<ConnectionCase> = afterwards.map(([name, , byt
     offence.reservedOpcode(3),
     { ignored: bytes }
   )
-)
+}))
 
 const scripted = (
   id: string,

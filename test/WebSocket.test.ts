@@ -1,6 +1,8 @@
 import * as Net from "node:net"
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Scope, TestClock } from "effect"
+import type { Flow } from "effect-websocket/Flow"
+import * as Frame from "effect-websocket/Frame"
 import { Network } from "effect-websocket/Network"
 import * as NodeNetwork from "effect-websocket/NodeNetwork"
 import * as TestNetwork from "effect-websocket/TestNetwork"
@@ -10,7 +12,7 @@ import { expect } from "vitest"
 import { settle } from "./fixtures/heard.js"
 import { leaksOf, testInMemory, testsOn } from "./fixtures/leaks.js"
 import * as overTls from "./fixtures/overTls.js"
-import { rawServer, upgradedServer } from "./fixtures/rawPeer.js"
+import { rawClient, rawServer, upgradedServer, upgradeRequest } from "./fixtures/rawPeer.js"
 import { closingSuite } from "./suites/closing.js"
 import { connectionSuite } from "./suites/connection.js"
 import { flowControlSuite } from "./suites/flowControl.js"
@@ -84,6 +86,79 @@ describe("a socket that was opened by somebody else", () => {
       yield* settle
       expect(count()).toBeLessThanOrEqual(before)
       expect(socket.listenerCount("error")).toBe(0)
+    })
+  )
+})
+
+describe("accept", () => {
+  const address = { _tag: "TcpAddress", hostname: "127.0.0.1", port: 80 } as const
+
+  /** What `accept` makes of a flow whose client is the test. */
+  const accepting = (options?: WebSocket.AcceptOptions) =>
+    Effect.gen(function* () {
+      const flows = yield* Deferred.make<Flow>()
+      const { listen } = yield* Network
+      yield* listen({ address }, (flow) => void Deferred.unsafeDone(flows, Exit.succeed(flow)))
+      const peer = yield* rawClient(address)
+      const accepted = yield* Effect.fork(WebSocket.accept(yield* Deferred.await(flows), options))
+      return { peer, accepted: Fiber.join(accepted) }
+    })
+
+  testInMemory(
+    "makes a connection of a flow, of which the request tells the URL",
+    Effect.gen(function* () {
+      const { accepted, peer } = yield* accepting({ subprotocols: ["b"] })
+      yield* peer.send(upgradeRequest({ "Sec-WebSocket-Protocol": "a, b" }, "GET /path?query HTTP/1.1"))
+      const socket = yield* accepted
+      expect(socket).toMatchObject({ role: "server", url: "ws://server.example/path?query", subprotocol: "b" })
+      yield* peer.sendFrames(Frame.text("hello"))
+      expect(yield* socket.receive).toBe("hello")
+      yield* peer.destroy
+    })
+  )
+
+  testInMemory(
+    "answers what is no upgrade, ends the flow, and fails with what it answered",
+    Effect.gen(function* () {
+      const { accepted, peer } = yield* accepting()
+      yield* peer.send(upgradeRequest({ "Sec-WebSocket-Version": "12" }))
+      expect(yield* peer.head).toMatch(/^HTTP\/1\.1 426 /)
+      yield* peer.ended
+      yield* peer.end
+      const error = yield* Effect.flip(accepted)
+      expect(error).toMatchObject({ _tag: "HandshakeError", status: 426, headers: { "sec-websocket-version": "13" } })
+      expect(error.message).toMatch(/opening handshake with 127\.0\.0\.1:\d+ failed with HTTP 426: /)
+    })
+  )
+
+  testInMemory(
+    "fails when the client goes, or takes too long",
+    Effect.gen(function* () {
+      const gone = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const { accepted, peer } = yield* accepting()
+          yield* peer.send("GET / HT")
+          yield* peer.end
+          return yield* Effect.flip(accepted)
+        })
+      )
+      expect(gone.message).toContain("the client ended the connection without a whole request")
+      const { accepted, peer } = yield* accepting({ handshakeTimeout: "1 second" })
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      expect(yield* peer.head).toMatch(/^HTTP\/1\.1 408 /)
+      yield* peer.end
+      expect(yield* Effect.flip(accepted)).toMatchObject({ status: 408 })
+    })
+  )
+
+  testInMemory(
+    "with a key reads no request, and refuses what is no key",
+    Effect.gen(function* () {
+      const { accepted, peer } = yield* accepting({ key: "short" })
+      expect(yield* peer.head).toMatch(/^HTTP\/1\.1 400 /)
+      yield* peer.end
+      expect((yield* Effect.flip(accepted)).message).toContain("16 bytes in base64")
     })
   )
 })

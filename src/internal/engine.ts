@@ -42,6 +42,9 @@ const compactAt = 1024
 // writes, little enough to learn soon that the peer reads slowly.
 const flushSize = 64 * 1024
 
+// DEFLATE makes at most 1,032 bytes of one, so a piece becomes a message of about 1 MiB at the most.
+const pieceSize = 1024
+
 // What a queued message costs beyond its content, so that empty ones count too.
 const messageOverhead = 32
 
@@ -99,8 +102,20 @@ export class Engine implements Flow.Handler, Events {
 
   data(bytes: Uint8Array): void {
     this.heard = true
-    this.connection.receive(bytes)
+    if (this.options.extension === undefined) this.connection.receive(bytes)
+    else this.receivePiecewise(bytes)
     this.settle()
+  }
+
+  /** Takes no more of a read than the receive buffer has room for: what is small here may be large once inflated. */
+  private receivePiecewise(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; at += pieceSize) {
+      this.connection.receive(bytes.subarray(at, at + pieceSize))
+      if (!this.crowded) continue
+      this.pause()
+      this.flow.unshift(bytes.subarray(at + pieceSize))
+      return
+    }
   }
 
   end(): void {
@@ -133,12 +148,18 @@ export class Engine implements Flow.Handler, Events {
     const { outcome } = this.connection
     if (outcome !== undefined && this.ending === undefined) this.conclude(outcome)
     if (this.readers.length > 0 && this.readable) wake(this.readers)
-    // With nothing to take, nothing could end the pause, however small the buffer.
+    if (!this.paused && this.ending === undefined && this.crowded) this.pause()
+  }
+
+  /** Whether reading should pause. With nothing to take, nothing could end the pause, however small the buffer. */
+  private get crowded(): boolean {
     const { weight } = this
-    if (!this.paused && this.ending === undefined && weight > 0 && weight >= this.options.receiveBufferSize) {
-      this.paused = true
-      this.flow.pause()
-    }
+    return weight > 0 && weight >= this.options.receiveBufferSize
+  }
+
+  private pause(): void {
+    this.paused = true
+    this.flow.pause()
   }
 
   private conclude(outcome: Outcome): void {

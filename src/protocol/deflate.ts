@@ -133,7 +133,7 @@ const agree = (given: Given, wanted: Parameters, makeCodec: MakeCodec): Negotiat
       clientNoContextTakeover,
       serverMaxWindowBits:
         given.serverMaxWindowBits === undefined && serverMaxWindowBits === maxBits ? undefined : serverMaxWindowBits,
-      clientMaxWindowBits: allowed === undefined || clientMaxWindowBits === maxBits ? undefined : clientMaxWindowBits
+      clientMaxWindowBits: clientMaxWindowBits === maxBits ? undefined : clientMaxWindowBits
     }),
     extension: makeCodec(
       { contextTakeover: !serverNoContextTakeover, windowBits: serverMaxWindowBits },

@@ -6,8 +6,8 @@
 import * as Wire from "../../src/protocol/frame.js"
 import { latin1, type Observation, same, sameHeard } from "./observe.js"
 import { type Ours, ours, pingsLast } from "./ours.js"
-import type { Input } from "./stream.js"
 import { plainOf } from "./plain.js"
+import type { Input } from "./stream.js"
 import { theirs } from "./theirs.js"
 import { isLong, type Walked, walk } from "./walk.js"
 
@@ -89,7 +89,9 @@ const explain = async (
   const complete = await ask(completed(bytes, input.role))
   if (!sameHeard(complete.heard, us.heard)) return plainly
   if (complete.end === us.end) {
-    return us.end === "failed 1007" ? (firstBadByte(input, frames, us, receive) ?? allowed("sooner")) : allowed("sooner")
+    return us.end === "failed 1007"
+      ? (firstBadByte(input, frames, us, receive) ?? allowed("sooner"))
+      : allowed("sooner")
   }
   if (us.rule.includes("top bit")) {
     const topBit = ((bytes[last.start + 1] ?? 0) & 127) === 127 && (bytes[last.start + 2] ?? 0) >= 128
@@ -196,4 +198,3 @@ const isText = (bytes: Uint8Array, whole: boolean): boolean => {
     return false
   }
 }
-

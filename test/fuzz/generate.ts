@@ -52,7 +52,9 @@ const payloadOf = (random: Random, text: boolean): Uint8Array => {
   if (!random.oneIn(8)) return bytes
   const at = random.int(bytes.length + 1)
   const bad = Buffer.from(random.pick(invalid), "hex")
-  return new Uint8Array(Buffer.concat([bytes.subarray(0, at), bad, bytes.subarray(random.oneIn(2) ? at : bytes.length)]))
+  return new Uint8Array(
+    Buffer.concat([bytes.subarray(0, at), bad, bytes.subarray(random.oneIn(2) ? at : bytes.length)])
+  )
 }
 
 // Small, since what is interesting lies in how frames follow each other; and around where the form of the length changes.
@@ -64,8 +66,8 @@ const sizeOf = (random: Random): number => {
 }
 
 const closeCodes: readonly [number, ...ReadonlyArray<number>] = [
-  0, 999, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1100, 2999,
-  3000, 3999, 4000, 4999, 5000, 65_535
+  0, 999, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 1016, 1100,
+  2999, 3000, 3999, 4000, 4999, 5000, 65_535
 ]
 
 const closePayload = (random: Random): Uint8Array => {
@@ -96,7 +98,10 @@ class Writer {
       undefined
     )
     const first = (bytes[0] ?? 0) | (lie === 3 ? random.int(16) : opcode)
-    const length = lie === 4 ? random.pick([0, 125, 126, 65_535, 65_536, 2 ** 31, 2 ** 32, 2 ** 53 - 1, 2 ** 53, 2 ** 63]) : payload.length
+    const length =
+      lie === 4
+        ? random.pick([0, 125, 126, 65_535, 65_536, 2 ** 31, 2 ** 32, 2 ** 53 - 1, 2 ** 53, 2 ** 63])
+        : payload.length
     const form = lie === 5 ? random.int(3) : length < 126 ? 0 : length < 65_536 ? 1 : 2
     const header = Buffer.alloc(form === 0 ? 2 : form === 1 ? 4 : 10)
     header[0] = first
@@ -109,7 +114,10 @@ class Writer {
       return
     }
     const key = random.oneIn(4) ? new Uint8Array(4) : random.bytes(4)
-    this.parts.push(key, payload.map((byte, at) => byte ^ (key[at % 4] ?? 0)))
+    this.parts.push(
+      key,
+      payload.map((byte, at) => byte ^ (key[at % 4] ?? 0))
+    )
   }
 
   /** A payload in several frames, with control frames between them. */

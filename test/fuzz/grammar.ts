@@ -75,40 +75,36 @@ const judgeFrame = (random: Random): Verdict => {
     if (Either.isLeft(unmasked)) continue
     const again = Frame.decode(unmasked.right, { role: "server" })
     const identical =
-      Either.isRight(again) && Option.isSome(again.right) && JSON.stringify(again.right.value.frame) === JSON.stringify(frame)
+      Either.isRight(again) &&
+      Option.isSome(again.right) &&
+      JSON.stringify(again.right.value.frame) === JSON.stringify(frame)
     if (!identical) return { failure: `${say}, and another one after encoding it` }
     if (walk(bytes.slice(0, size)).partial !== undefined) return { failure: `${say}, whose size is not ${size}` }
   }
   return whole ? "accepted" : undefined
 }
 
-const pieces: readonly [string, ...ReadonlyArray<string>] = [
-  "permessage-deflate",
-  "x",
-  "client_max_window_bits",
-  "server_no_context_takeover",
-  "15",
-  ";",
-  "; ",
-  ",",
-  ", ",
-  "=",
-  "\"",
-  "\\",
-  "\"10\"",
-  "\"1\\0\"",
-  "\"\"",
-  "\"a b\"",
-  " ",
-  "\t",
-  "__proto__",
-  "\xe9",
-  "\0"
-]
+const names = ["permessage-deflate", "x", "client_max_window_bits", "__proto__", "15"] as const
+const values = ["15", '"10"', '"1\\0"', '"\\1\\5"', "a"] as const
+const noise = [";", ",", "=", '"', "\\", '""', '"a b"', '"1\\"', " ", "\t", "\xe9", "\0", "x", ", ,"] as const
+
+const someExtensions = (random: Random): string => {
+  const space = () => (random.oneIn(8) ? random.pick([" ", "\t", "  "]) : "")
+  const parameter = () =>
+    `${random.pick(names)}${random.oneIn(2) ? "" : `${space()}=${space()}${random.pick(values)}`}${space()}`
+  const extensions = Array.from({ length: random.int(4) }, () =>
+    [random.pick(names), ...Array.from({ length: random.int(4) }, parameter)].join(random.pick([";", "; ", " ; "]))
+  )
+  let text = extensions.join(random.pick([",", ", ", " , "]))
+  if (random.oneIn(2)) {
+    const at = random.int(text.length + 1)
+    text = text.slice(0, at) + random.pick(noise) + text.slice(at + random.int(2))
+  }
+  return text
+}
 
 const judgeExtensions = (random: Random): Verdict => {
-  let text = ""
-  for (let count = random.int(12); count > 0; count--) text += random.pick(pieces)
+  const text = someExtensions(random)
   const ours = parseExtensions(text)
   const say = `extensions ${JSON.stringify(text)}: ${JSON.stringify(ours)}`
   if ("_tag" in ours) {

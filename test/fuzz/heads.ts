@@ -5,7 +5,7 @@
 import { createServer, get, type IncomingMessage, METHODS } from "node:http"
 import { Duplex } from "node:stream"
 import { checkRequest, checkResponse } from "../../src/protocol/handshake.js"
-import { type HeadReader, type HeaderPairs, requestReader, responseReader } from "../../src/protocol/head.js"
+import { type HeaderPairs, type HeadReader, requestReader, responseReader } from "../../src/protocol/head.js"
 import { latin1 } from "./observe.js"
 import { Random, split } from "./random.js"
 
@@ -65,7 +65,7 @@ const common: readonly [string, ...ReadonlyArray<string>] = [
   "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
   "Sec-WebSocket-Protocol: v1, v2",
   "Sec-WebSocket-Protocol: v1",
-  "Cookie: a=\xe9\x80; b=\"c\"",
+  'Cookie: a=\xe9\x80; b="c"',
   "A:",
   "B: \t b \t c \t ",
   "!#$%&'*+-.^_`|~: c",
@@ -99,7 +99,7 @@ const odd: readonly [string, ...ReadonlyArray<string>] = [
   "\x7f",
   "\xa0",
   "\xff",
-  "\"",
+  '"',
   "1",
   "A",
   "#"
@@ -107,9 +107,11 @@ const odd: readonly [string, ...ReadonlyArray<string>] = [
 
 const lines = (random: Random, start: string, due: ReadonlyArray<string>): string => {
   const fields = random.oneIn(8) ? [] : [...due]
-  for (let count = random.int(5); count > 0; count--) fields.splice(random.int(fields.length + 1), 0, random.pick(common))
+  for (let count = random.int(5); count > 0; count--)
+    fields.splice(random.int(fields.length + 1), 0, random.pick(common))
   const end = random.oneIn(60) ? "\n" : "\r\n"
-  let text = [start, ...fields, "", ""].join(end) + random.pick(["", "", "\x81\x00", "\x82\x85abcd", "GET / HTTP/1.1\r\n"])
+  let text =
+    [start, ...fields, "", ""].join(end) + random.pick(["", "", "\x81\x00", "\x82\x85abcd", "GET / HTTP/1.1\r\n"])
   if (random.oneIn(2)) {
     for (let count = 1 + random.int(2); count > 0; count--) {
       const at = random.int(text.length)
@@ -142,7 +144,9 @@ const heardBy = (upgraded: boolean) => (request: IncomingMessage, _: unknown, he
 }
 for (const event of ["request", "checkContinue", "checkExpectation"]) server.on(event, heardBy(false))
 server.on("upgrade", heardBy(true))
-server.on("clientError", (error: Error & { readonly code?: string }, socket) => waiting.get(socket)?.(error.code ?? "?"))
+server.on("clientError", (error: Error & { readonly code?: string }, socket) =>
+  waiting.get(socket)?.(error.code ?? "?")
+)
 
 const asNodeServer = (text: string) =>
   new Promise<Meaning | string>((resolve) => {
@@ -184,6 +188,10 @@ const refusedLater = new Set([
   "HPE_UNEXPECTED_CONTENT_LENGTH",
   "HPE_INVALID_TRANSFER_ENCODING"
 ])
+
+// Its parser misses an option of Connection that a tab follows, and so the upgrade. A tab is optional
+// whitespace like a space, and no part of the value (RFC 9110 5.5, 5.6.3).
+const tabbed = /^connection:.*\t/im
 
 const read = <Head>(reader: HeadReader<Head>, text: string, random: Random) => {
   const bytes = new Uint8Array(Buffer.from(text, "latin1"))
@@ -235,7 +243,7 @@ const judge = async (seed: number): Promise<"accepted" | { readonly failure: str
       typeof theirs !== "string" &&
       theirs.start === ours.start &&
       JSON.stringify(theirs.pairs) === JSON.stringify(ours.pairs) &&
-      (!upgraded || theirs.rest === ours.rest)
+      (!upgraded || theirs.rest === ours.rest || (theirs.rest === undefined && tabbed.test(text)))
     if (same) return "accepted"
     const both = `ours   ${upgraded} ${JSON.stringify(ours)}\ntheirs ${JSON.stringify(theirs)}`
     return { failure: `head ${seed}: ${JSON.stringify(text)}\n${both}` }

@@ -56,6 +56,8 @@ for (const [name, fuzz] of [
 ] as const) {
   const began = elapsed()
   const { count, accepted, failure } = await fuzz(seed, smaller, () => elapsed() - began < Math.max(1, seconds * 0.1))
-  console.log(`${count} ${name}, ${accepted} of them accepted by both, ${Math.round(count / (elapsed() - began))} per second`)
+  console.log(
+    `${count} ${name}, ${accepted} of them accepted by both, ${Math.round(count / (elapsed() - began))} per second`
+  )
   if (failure !== undefined) fail(failure)
 }

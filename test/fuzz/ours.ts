@@ -89,7 +89,8 @@ const checkSent = (connection: Connection): ReadonlyArray<string> => {
     frames.every(({ fin, rsv, masked }) => fin && rsv === 0 && masked === (connection.role === "client")) &&
     pongs.every(({ opcode }) => opcode === Wire.pong)
   if (!wellFormed) throw new Error(`sent ${Buffer.from(sent).toString("hex")}`)
-  const code = close === undefined || close.payload.length === 0 ? undefined : Buffer.from(close.payload).readUInt16BE(0)
+  const code =
+    close === undefined || close.payload.length === 0 ? undefined : Buffer.from(close.payload).readUInt16BE(0)
   const due =
     outcome?._tag === "Closed"
       ? outcome.code === 1005
@@ -98,7 +99,8 @@ const checkSent = (connection: Connection): ReadonlyArray<string> => {
       : outcome?.violation._tag === "Breach"
         ? outcome.violation.closeCode
         : 1009
-  if ((close === undefined) !== (outcome === undefined)) throw new Error("a Close is due with the outcome, and only then")
+  if ((close === undefined) !== (outcome === undefined))
+    throw new Error("a Close is due with the outcome, and only then")
   if (outcome !== undefined && code !== due) throw new Error(`the Close says ${code} instead of ${due}`)
   return pongs.map(({ payload }) => latin1(payload))
 }

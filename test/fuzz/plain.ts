@@ -101,8 +101,9 @@ export const plainOf = (input: Input): Plain => {
       partial.missing > 2 ** 32 ||
       isLong(input.bytes, partial)
     if (begins) rest[0] = (rest[0] ?? 0) & 0x8f
-    // The beginning of what is compressed says nothing yet.
-    if (judged || !(begins || goesOn)) out.push(rest)
+    // The beginning of what is compressed says nothing yet, but that there is one more fragment.
+    const hollow = new Uint8Array([partial.opcode === 0 ? 0 : 2, partial.masked ? 128 : 0])
+    out.push(judged || !(begins || goesOn) ? rest : hollow)
   }
   const bytes = new Uint8Array(Buffer.concat(out))
   return { input: { ...input, deflate: undefined, bytes, cuts: [] }, broken, final, unfinished }

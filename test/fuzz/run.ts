@@ -57,7 +57,12 @@ export const run = async (
       const smallest = await shrink(input, async (candidate) => (await compare(candidate, frames))._tag === "Different")
       const last = await compare(smallest, frames)
       const why = last._tag === "Different" ? last.why : verdict.why
-      return { streams: streams + 1, bytes, verdicts, failure: print(smallest, "same", `seed ${seed}, stream ${streams}\n${why}`) }
+      return {
+        streams: streams + 1,
+        bytes,
+        verdicts,
+        failure: print(smallest, "same", `seed ${seed}, stream ${streams}\n${why}`)
+      }
     }
     // Streams leave work for the next turn behind them.
     if (streams % 256 === 0) await new Promise(setImmediate)

@@ -29,7 +29,10 @@ export interface Input {
 
 const name = "permessage-deflate"
 
-const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex").replace(/..(?=.)/g, "$& ")
+const hex = (bytes: Uint8Array) =>
+  Buffer.from(bytes)
+    .toString("hex")
+    .replace(/..(?=.)/g, "$& ")
 
 export const print = (input: Input, verdict: string, why: string): string => {
   const ends = [...input.cuts, input.bytes.length]
@@ -38,7 +41,9 @@ export const print = (input: Input, verdict: string, why: string): string => {
     ...why.split("\n").map((line) => `# ${line}`),
     `role ${input.role}`,
     `limits ${input.maxMessageSize} ${input.maxFragments}`,
-    ...(typeof parameters === "string" ? [`deflate ${parameters.slice(name.length).replace(/^; /, "")}`.trimEnd()] : []),
+    ...(typeof parameters === "string"
+      ? [`deflate ${parameters.slice(name.length).replace(/^; /, "")}`.trimEnd()]
+      : []),
     `verdict ${verdict}`,
     ...ends.map((end, index) => hex(input.bytes.subarray(input.cuts[index - 1] ?? 0, end))),
     ""
@@ -63,10 +68,12 @@ export const parse = (text: string): { readonly input: Input; readonly verdict: 
       deflate = parsed[0]
     } else chunks.push(Buffer.from(line.replaceAll(" ", ""), "hex"))
   }
-  const cuts: Array<number> = []
-  let at = 0
-  for (const chunk of chunks) cuts.push((at += chunk.length))
+  let end = 0
+  const ends = chunks.map((chunk) => {
+    end += chunk.length
+    return end
+  })
   const [maxMessageSize = 1_048_576, maxFragments = 16_384] = limits
   const bytes = new Uint8Array(Buffer.concat(chunks))
-  return { verdict, input: { role, maxMessageSize, maxFragments, deflate, bytes, cuts: cuts.slice(0, -1) } }
+  return { verdict, input: { role, maxMessageSize, maxFragments, deflate, bytes, cuts: ends.slice(0, -1) } }
 }

@@ -23,7 +23,10 @@ export interface Partial extends Walked {
 }
 
 /** The frame that begins at `start`; without `partial` if it is whole. */
-const frameAt = (bytes: Uint8Array, start: number): { readonly end: number; readonly frame: Walked; readonly partial?: Partial } => {
+const frameAt = (
+  bytes: Uint8Array,
+  start: number
+): { readonly end: number; readonly frame: Walked; readonly partial?: Partial } => {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const has = bytes.length - start
   const first = view.getUint8(start)
@@ -49,10 +52,18 @@ const frameAt = (bytes: Uint8Array, start: number): { readonly end: number; read
     }
   }
   const frame = { start, fin: first >= 0x80, rsv: (first >> 4) & 7, opcode: first & 15, masked, length, payload }
-  return has >= size && has > 1 ? { end, frame } : { end, frame, partial: { ...frame, header: Math.min(has, headerSize), sized: lengthKnown && has > 1, missing: size - has } }
+  return has >= size && has > 1
+    ? { end, frame }
+    : {
+        end,
+        frame,
+        partial: { ...frame, header: Math.min(has, headerSize), sized: lengthKnown && has > 1, missing: size - has }
+      }
 }
 
-export const walk = (bytes: Uint8Array): { readonly frames: ReadonlyArray<Walked>; readonly partial: Partial | undefined } => {
+export const walk = (
+  bytes: Uint8Array
+): { readonly frames: ReadonlyArray<Walked>; readonly partial: Partial | undefined } => {
   const frames: Array<Walked> = []
   let at = 0
   while (at < bytes.length) {

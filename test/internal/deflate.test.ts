@@ -310,6 +310,9 @@ describe("the window", () => {
     expect(fromServer[1]?.length).toBeLessThan((fromServer[0]?.length ?? 0) / 2)
     for (const payload of fromClient) expect(same(server.decode(payload, MiB), message)).toBe(true)
     for (const payload of fromServer) expect(same(client.decode(payload, MiB), message)).toBe(true)
+    // What the server sent before is no context for what the client sends.
+    server.encode(utf8("Hello"))
+    expect(server.decode(hex("f2 00 11 00 00"), MiB)).toEqual(refused)
   })
 
   it("keeps bytes of its own: what the application does to a message afterwards changes nothing", () => {

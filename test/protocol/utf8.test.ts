@@ -94,10 +94,9 @@ describe("Utf8Validator", () => {
     for (let first = 0; first < 256; first++) {
       expect(validate([Uint8Array.of(first)])).toBe(isUtf8(Uint8Array.of(first)))
       for (let second = 0; second < 256; second++) {
-        for (const rest of ["", "80", "8080"]) {
-          const bytes = join(Uint8Array.of(first, second), fromHex(rest))
-          if (validate([bytes]) !== isUtf8(bytes)) expect.fail(`${first} ${second} ${rest}`)
-        }
+        // What is missing of a code point that begins so.
+        const bytes = join(Uint8Array.of(first, second), fromHex(first < 0xe0 ? "" : first < 0xf0 ? "80" : "8080"))
+        if (validate([bytes]) !== isUtf8(bytes)) expect.fail(`${first} ${second}`)
       }
     }
   })
@@ -105,13 +104,11 @@ describe("Utf8Validator", () => {
   it("agrees with the platform on noise and on damaged text, and fails where no text can go on", () => {
     const leads = fc.constantFrom(0x41, 0x80, 0xbf, 0xc2, 0xdf, 0xe0, 0xe1, 0xed, 0xef, 0xf0, 0xf1, 0xf4, 0xf5)
     const noise = fc.array(fc.oneof(leads, fc.nat(255)), { maxLength: 12 }).map((bytes) => Uint8Array.from(bytes))
-    const damaged = fc
-      .tuple(anyText(12), fc.nat(60), fc.nat(255))
-      .map(([text, at, byte]) => {
-        const bytes = utf8(text)
-        if (at < bytes.length) bytes[at] = byte
-        return bytes
-      })
+    const damaged = fc.tuple(anyText(12), fc.nat(60), fc.nat(255)).map(([text, at, byte]) => {
+      const bytes = utf8(text)
+      if (at < bytes.length) bytes[at] = byte
+      return bytes
+    })
     fc.assert(
       fc.property(fc.oneof(noise, damaged), fc.array(fc.integer({ min: 1, max: 4 })), (bytes, sizes) => {
         expect(validate(cutBy(bytes, sizes))).toBe(isUtf8(bytes))

@@ -66,6 +66,7 @@ export class Engine implements Flow.Handler, Events {
   private heard = false
   private congested = false
   private flushing = false
+  private concluding = false
   /** FIN is to be sent once all that is queued has left; and has been. */
   private finishing = false
   private finished = false
@@ -102,16 +103,33 @@ export class Engine implements Flow.Handler, Events {
 
   data(bytes: Uint8Array): void {
     this.heard = true
-    if (this.options.extension === undefined) this.connection.receive(bytes)
-    else this.receivePiecewise(bytes)
+    if (this.options.extension === undefined) this.connection.consume(bytes)
+    else this.consumePiecewise(bytes)
+    if (this.connection.ends) this.concludeSoon()
     this.settle()
   }
 
+  /**
+   * An end that came right behind messages waits for one turn: what a reader sends at
+   * once in answer to them leaves before our Close, as if they had come in a read of
+   * their own. Nothing more is taken from the peer meanwhile.
+   */
+  private concludeSoon(): void {
+    if (this.weight === 0) this.connection.conclude()
+    else if (!this.concluding) {
+      this.concluding = true
+      setImmediate(() => {
+        this.connection.conclude()
+        this.settle()
+      })
+    }
+  }
+
   /** Takes no more of a read than the receive buffer has room for: what is small here may be large once inflated. */
-  private receivePiecewise(bytes: Uint8Array): void {
+  private consumePiecewise(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += pieceSize) {
-      this.connection.receive(bytes.subarray(at, at + pieceSize))
-      if (!this.crowded) continue
+      this.connection.consume(bytes.subarray(at, at + pieceSize))
+      if (!this.crowded || this.connection.outcome !== undefined) continue
       this.pause()
       this.flow.unshift(bytes.subarray(at + pieceSize))
       return

@@ -75,6 +75,9 @@ export class Connection implements FrameSink {
 
   private readonly decoder: Decoder
   private closeSent = false
+  /** The Close or the violation that was found and not yet concluded. */
+  private end: Close | Violation | undefined = undefined
+  private closedFirst: "local" | "remote" = "remote"
 
   /** The opcode of the message under way, or 0. */
   private messageOpcode = 0
@@ -126,15 +129,39 @@ export class Connection implements FrameSink {
 
   /** Takes what the transport read; the chunk is unmasked in place. */
   receive(chunk: Uint8Array): void {
+    this.consume(chunk)
+    this.conclude()
+  }
+
+  /**
+   * Like `receive`, but an end that the chunk brings is left for `conclude`. What is
+   * sent before that, in answer to messages before the end, still leaves.
+   */
+  consume(chunk: Uint8Array): void {
     // RFC 6455 5.5.1: after a Close frame, nothing that follows counts.
-    if (this.outcome !== undefined) return
+    if (this.outcome !== undefined || this.end !== undefined) return
     const violation = this.decoder.push(chunk)
     if (violation === undefined) this.answerPing()
-    else if (violation !== closed) this.fail(violation)
+    else this.end ??= violation
+  }
+
+  /** Whether there is an end to conclude. */
+  get ends(): boolean {
+    return this.end !== undefined
+  }
+
+  /** Answers the end that was found with the Close frame that is due, and makes it the outcome. */
+  conclude(): void {
+    const { end } = this
+    if (end === undefined) return
+    this.end = undefined
+    if (end._tag === "Close") this.onClose(end)
+    else this.fail(end)
   }
 
   /** The transport will bring nothing more. */
   receiveEnd(): void {
+    this.conclude()
     if (this.outcome !== undefined) return
     this.outcome = {
       _tag: "Closed",
@@ -288,7 +315,11 @@ export class Connection implements FrameSink {
     const close = this.opcode === Wire.close ? readClose(payload) : undefined
     if (close?._tag === "Breach") return close
     if (this.frames) this.deliverFrame(this.opcode, payload)
-    if (close !== undefined) return this.onClose(close)
+    if (close !== undefined) {
+      this.end = close
+      this.closedFirst = this.closeSent ? "local" : "remote"
+      return closed
+    }
     if (this.opcode === Wire.ping) this.onPing(payload)
     else this.events.pong(payload)
     return undefined
@@ -309,8 +340,7 @@ export class Connection implements FrameSink {
     this.write(Wire.pong, pong)
   }
 
-  private onClose(close: Close): Violation {
-    const initiator = this.closeSent ? "local" : "remote"
+  private onClose(close: Close): void {
     // RFC 6455 5.5.1: the answer echoes the code; none was given, none is sent.
     if (!this.closeSent) this.writeClose(close.code === CloseCode.noStatus ? undefined : close.code, "")
     this.outcome = {
@@ -318,11 +348,10 @@ export class Connection implements FrameSink {
       code: close.code,
       reason: close.reason,
       sentCode: this.sentCode,
-      initiator,
+      initiator: this.closedFirst,
       clean: true
     }
     this.release()
-    return closed
   }
 
   /** RFC 6455 7.1.7: fail the connection. */

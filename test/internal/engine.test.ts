@@ -38,6 +38,17 @@ const started = (options: Partial<EngineOptions> = {}, flow = new ScriptedFlow()
   }
 }
 
+/** An engine whose reader answers each message at once. A Close is shown without its reason. */
+const answering = () => {
+  const all = started()
+  const read = () => {
+    for (const message of all.engine.takeAll()) all.engine.send(`echo of ${message}`)
+    if (all.engine.ending === undefined) all.engine.whenReadable(read)
+  }
+  all.engine.whenReadable(read)
+  return { ...all, closes: () => all.sent().map((frame) => (frame.startsWith("8") ? frame.slice(0, 6) : frame)) }
+}
+
 const framesOf = (chunks: ReadonlyArray<Uint8Array>): ReadonlyArray<string> => {
   const frames: Array<string> = []
   for (let rest = new Uint8Array(Buffer.concat(chunks)); ; ) {
@@ -269,12 +280,94 @@ describe("reading", () => {
     expect(engine.weight).toBe(0)
   })
 
-  it("goes on after the Close, so that the end is seen", () => {
+  it("goes on after the Close, so that the end is seen", async () => {
     const { arrives, engine, flow } = started({ role: "client" })
     arrives(Frame.text("x".repeat(2000)), Frame.close(1000))
+    await turn()
     expect(flow.resumed).toBe(true)
     expect(engine.take()).toHaveLength(2000)
   })
+
+  for (const [what, end, answer] of [
+    ["Close", Frame.close(4000), "8 4000"],
+    ["violation", Frame.make({ rsv: 2, payload: "two" }), "8 1002"]
+  ] as const) {
+    it(`lets what answers a message leave before the Close, if a ${what} came right behind it`, async () => {
+      const { arrives, engine, told, closes } = answering()
+      arrives(Frame.text("one"), end, Frame.ping("late"))
+      expect({ open: engine.isOpen, told }).toEqual({ open: true, told: [] })
+      await turn()
+      expect(closes()).toEqual(["1 echo of one", answer])
+      expect({ open: engine.isOpen, told }).toEqual({ open: false, told: ["closing"] })
+    })
+
+    it(`answers a ${what} at once if no message came before it, or none was left`, () => {
+      const alone = answering()
+      alone.arrives(end)
+      expect(alone.closes()).toEqual([answer])
+      const taken = answering()
+      taken.arrives(Frame.text("one"))
+      taken.arrives(end)
+      expect(taken.closes().at(-1)).toBe(answer)
+    })
+
+    it(`that brought a ${what} behind a message is concluded by the end of the stream, too`, async () => {
+      const { arrives, engine, flow, sent } = started()
+      arrives(Frame.text("one"), end)
+      flow.handler.end()
+      expect(sent()).toEqual([expect.stringContaining(answer)])
+      flow.close()
+      await turn()
+      expect(sent()).toHaveLength(1)
+      expect(engine.take()).toBe("one")
+    })
+  }
+})
+
+describe("reading what may be larger than it looks", () => {
+  /** An extension that leaves everything as it is. */
+  const extension: EngineOptions["extension"] = {
+    rsv: 4,
+    applies: () => false,
+    encode: (payload) => payload,
+    decode: (payload) => payload,
+    bound: (size) => size
+  }
+  const text = (size: number) => Frame.text("x".repeat(size))
+
+  it("takes no more of a read than there is room for, and the rest later", () => {
+    const { arrives, engine, flow } = started({ role: "client", extension })
+    arrives(text(900), text(900), text(900), text(900))
+    expect(flow.resumed).toBe(false)
+    expect(engine.weight).toBeLessThan(2000)
+    const taken: Array<number> = []
+    while (taken.length < 4) {
+      for (const message of engine.takeAll()) taken.push(message.length)
+      expect(flow.resumed).toBe(true)
+      flow.deliver()
+    }
+    expect(taken).toEqual([900, 900, 900, 900])
+  })
+
+  for (const [what, last] of [
+    ["a Close", Frame.close(1000)],
+    ["a violation", { ...Frame.ping(), rsv: 1 }]
+  ] as const) {
+    it(`isn't stuck behind ${what} in a full buffer`, async () => {
+      const { arrives, engine, flow } = started({ role: "client", extension })
+      arrives(text(1000), last, text(5000))
+      await turn()
+      expect(flow.resumed).toBe(true)
+      flow.deliver()
+      await turn()
+      expect(engine.ending).toBeDefined()
+      // What follows counts for nothing, but the end behind it has to be seen.
+      expect(flow.resumed).toBe(true)
+      arrives(text(5000))
+      expect(flow.resumed).toBe(true)
+      expect(engine.takeAll()).toHaveLength(1)
+    })
+  }
 })
 
 describe("taking one by one", () => {

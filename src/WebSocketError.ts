@@ -39,10 +39,11 @@ export class ConnectionClosed extends Schema.TaggedError<ConnectionClosed>(
   address: Schema.String
 }) {
   override get message(): string {
+    const { code, reason } = this
     const received =
-      this.code === CloseCode.abnormal
-        ? "without a Close frame from the peer"
-        : `with ${CloseCode.format(this.code)}${this.reason === "" ? "" : ` "${this.reason}"`}`
+      code === CloseCode.abnormal
+        ? `without a Close frame from the peer${reason === "" ? "" : `: ${reason}`}`
+        : `with ${CloseCode.format(code)}${reason === "" ? "" : ` "${reason}"`}`
     const sent = this.sentCode === undefined ? "" : `, sent ${CloseCode.format(this.sentCode)}`
     return `connection to ${this.address} closed by ${
       this.initiator === "local" ? "this side" : "the peer"

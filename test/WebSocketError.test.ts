@@ -26,7 +26,7 @@ describe("the message of", () => {
     ],
     [
       { ...closed, code: 1006, reason: "the stream ended inside a frame", sentCode: undefined, clean: false },
-      "closed by the peer without a Close frame from the peer"
+      "closed by the peer without a Close frame from the peer: the stream ended inside a frame"
     ]
   ] as const)("ConnectionClosed says who, with what and what was sent: %#", (fields, end) => {
     expect(new WebSocketError.ConnectionClosed(fields).message).toBe(`connection to ${address} ${end}`)

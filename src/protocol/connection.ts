@@ -298,7 +298,6 @@ export class Connection implements FrameSink {
     this.fragments = 0
     this.begun = false
     this.assembly = undefined
-    this.utf8?.reset()
   }
 
   private controlPayload(bytes: Uint8Array, start: number, end: number, last: boolean): Violation | undefined {
@@ -326,8 +325,6 @@ export class Connection implements FrameSink {
   }
 
   private onPing(payload: Uint8Array): void {
-    // RFC 6455 5.5.2: a Pong in response, as soon as is practical, unless a Close was sent or received.
-    if (this.closeSent) return
     this.latestPong = payload
     if (this.output.size < maxPendingPongs) this.answerPing()
   }
@@ -335,6 +332,7 @@ export class Connection implements FrameSink {
   /** Queues the pong that waits, if it need wait no longer. */
   private answerPing(): void {
     const pong = this.latestPong
+    // RFC 6455 5.5.2: a Pong in response, as soon as is practical, unless a Close was sent or received.
     if (pong === undefined || this.congested || this.closeSent) return
     this.latestPong = undefined
     this.write(Wire.pong, pong)

@@ -42,12 +42,6 @@ export class Utf8Validator {
     return copy
   }
 
-  reset(): void {
-    this.missing = 0
-    this.low = 0x80
-    this.high = 0xbf
-  }
-
   /** Takes `bytes[start..end)`; false as soon as a byte can't be valid. */
   push(bytes: Uint8Array, start: number, end: number): boolean {
     for (let at = start; at < end; at++) {

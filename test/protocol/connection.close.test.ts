@@ -191,6 +191,60 @@ describe.each(roles)("a %s that sends a Close", (role) => {
   })
 })
 
+describe.each(roles)("a %s that leaves the end for later", (role) => {
+  const peer = peerOf(role)
+  const close = peer(8, closePayload(1000, "bye"))
+
+  it("still sends what answers the messages before it, then its Close", () => {
+    for (const end of [close, peer(3)]) {
+      const observed = machine(role)
+      const { connection } = observed
+      expect(connection.ends).toBe(false)
+      connection.consume(join(peer(1, "question"), end, peer(1, "late")))
+      expect(connection.ends).toBe(true)
+      expect(connection.outcome).toBe(undefined)
+      connection.consume(peer(1, "later still"))
+      connection.sendMessage("answer")
+      connection.conclude()
+      const { events, sent } = observed.heard()
+      expect(events).toEqual(['text "question"'])
+      expect(sent[0]).toBe('text fin "answer"')
+      expect(sent[1]).toBe(end === close ? 'close 1000 ""' : 'close 1002 "opcode 0x3 is reserved (RFC 6455 5.2)"')
+      expect(connection.ends).toBe(false)
+      connection.conclude()
+      expect(observed.heard().sent).toEqual(sent)
+    }
+  })
+
+  it("doesn't answer a ping that waited behind much else, whatever still comes", () => {
+    const observed = machine(role)
+    observed.connection.sendMessage("x".repeat(70_000))
+    observed.connection.consume(join(peer(9, "waits"), close))
+    observed.connection.consume(peer(1, "late"))
+    observed.connection.conclude()
+    expect(observed.heard().sent.slice(1)).toEqual(['close 1000 ""'])
+  })
+
+  it("knows that the peer began, even if it sends a Close before it concludes", () => {
+    const observed = machine(role)
+    observed.connection.consume(new Uint8Array(close))
+    observed.connection.sendClose(1001, "too")
+    observed.connection.conclude()
+    expect(observed.heard()).toEqual({
+      events: [],
+      sent: ['close 1001 "too"'],
+      outcome: 'closed 1000 "bye", sent 1001, remote, clean'
+    })
+  })
+
+  it("concludes when the stream ends", () => {
+    const observed = machine(role)
+    observed.connection.consume(new Uint8Array(close))
+    observed.connection.receiveEnd()
+    expect(observed.heard().outcome).toBe('closed 1000 "bye", sent 1000, remote, clean')
+  })
+})
+
 describe.each(roles)("a %s whose stream ends", (role) => {
   const peer = peerOf(role)
   const ended = (...chunks: ReadonlyArray<Uint8Array>) => {

@@ -12,7 +12,9 @@ const typescript = (directory: string): ReadonlyArray<string> =>
     .sort()
 
 const importsOf = (file: string): ReadonlyArray<string> =>
-  [...readFileSync(file, "utf8").matchAll(/^(?:(?:import|export|\}) .*?from|import) "([^"]+)"$/gm)].map(([, name = ""]) => name)
+  [...readFileSync(file, "utf8").matchAll(/^(?:(?:import|export|\}) .*?from|import) "([^"]+)"$/gm)].map(
+    ([, name = ""]) => name
+  )
 
 const packageOf = (name: string) =>
   name

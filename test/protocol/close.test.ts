@@ -68,13 +68,9 @@ describe("readClose", () => {
 describe("closePayload", () => {
   it("is read as it was written", () => {
     fc.assert(
-      fc.property(
-        fc.integer({ min: 3000, max: 4999 }),
-        anyText(30),
-        (code, reason) => {
-          expect(readClose(closePayload(code, reason))).toEqual({ _tag: "Close", code, reason })
-        }
-      )
+      fc.property(fc.integer({ min: 3000, max: 4999 }), anyText(30), (code, reason) => {
+        expect(readClose(closePayload(code, reason))).toEqual({ _tag: "Close", code, reason })
+      })
     )
     expect(toHex(closePayload(1000, "ok"))).toBe("03e86f6b")
     expect(toHex(closePayload(0xfffe, ""))).toBe("fffe")

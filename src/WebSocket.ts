@@ -134,7 +134,8 @@ export interface WebSocket {
   readonly receiveFrame: Effect.Effect<Frame.Frame, WebSocketError>
   /**
    * The messages, in chunks of what each read brought. Ends when the connection
-   * was closed cleanly with 1000, 1001 or no code; fails otherwise.
+   * was closed cleanly with 1000, 1001 or no code; fails otherwise. Whoever leaves
+   * the stream early leaves with the rest of its chunk; `receive` loses nothing.
    */
   readonly messages: Stream.Stream<Message, WebSocketError>
   /**
@@ -150,7 +151,9 @@ export interface WebSocket {
   /**
    * Performs the closing handshake with a code (default 1000) and a reason (at most
    * 123 bytes of UTF-8), and waits until the connection is released, at most
-   * `closeTimeout`. Does nothing but wait if closing has begun.
+   * `closeTimeout`. Does nothing but wait if closing has begun. What the peer sends
+   * until its own Close can still be received; what finds the receive buffer full is
+   * dropped.
    *
    * Fails with a local `ProtocolError` if code or reason can't be sent; the
    * connection is then unharmed.

@@ -305,6 +305,9 @@ export interface UpgradeOptions extends WebSocket.ConnectionOptions, HandshakeOp
  * The response of one that was upgraded exists for middleware only (status 101);
  * nothing of it is written.
  *
+ * `NodeHttpServer` interrupts the request, and so the handler, when the client
+ * resets the connection; every other end reaches the handler as a typed error.
+ *
  * Fails with `HandshakeError` if the `Network` isn't the one that the HTTP server
  * runs on: `NodeNetwork.layer` goes with `NodeHttpServer`.
  *

@@ -12,7 +12,7 @@ import * as WebSocket from "effect-websocket/WebSocket"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import { makeCertificates } from "./fixtures/certificates.js"
 import { httpServer } from "./fixtures/httpServer.js"
-import { joined } from "./fixtures/joined.js"
+import { joined, refusedBy } from "./fixtures/joined.js"
 import { testsOn } from "./fixtures/leaks.js"
 import * as overTls from "./fixtures/overTls.js"
 import { rawClient, upgradedClient, upgradeRequest } from "./fixtures/rawPeer.js"
@@ -46,7 +46,7 @@ describe("a server of Node", () => {
       expect([client.secure, server.secure]).toEqual([true, true])
       yield* client.send("secret")
       expect(yield* server.receive).toBe("secret")
-      const error = yield* Effect.flip(Effect.scoped(WebSocket.connect(listening.url)))
+      const error = yield* refusedBy(listening.url)
       expect(error).toMatchObject({ _tag: "ConnectError", reason: "tls" })
     })
   )

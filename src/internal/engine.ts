@@ -129,7 +129,7 @@ export class Engine implements Flow.Handler, Events {
   private consumePiecewise(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; at += pieceSize) {
       this.connection.consume(bytes.subarray(at, at + pieceSize))
-      if (!this.crowded || this.connection.outcome !== undefined) continue
+      if (!this.crowded || this.connection.outcome !== undefined || this.connection.isClosing) continue
       this.pause()
       this.flow.unshift(bytes.subarray(at + pieceSize))
       return
@@ -166,7 +166,7 @@ export class Engine implements Flow.Handler, Events {
     const { outcome } = this.connection
     if (outcome !== undefined && this.ending === undefined) this.conclude(outcome)
     if (this.readers.length > 0 && this.readable) wake(this.readers)
-    if (!this.paused && this.ending === undefined && this.crowded) this.pause()
+    if (!this.paused && this.ending === undefined && !this.connection.isClosing && this.crowded) this.pause()
   }
 
   /** Whether reading should pause. With nothing to take, nothing could end the pause, however small the buffer. */
@@ -185,8 +185,6 @@ export class Engine implements Flow.Handler, Events {
     // RFC 6455 7.1.1: the server closes TCP first, and the client waits for it to do so; who
     // fails the connection doesn't wait (7.1.7).
     if (this.options.role === "server" || outcome._tag === "Failed") this.finish()
-    // The peer's FIN has to be seen, whatever the application left unread.
-    this.resume()
     this.beginClosing()
   }
 
@@ -199,16 +197,22 @@ export class Engine implements Flow.Handler, Events {
   // ---------------------------------------------------- from the state machine
 
   message(message: Message): void {
-    if (this.discarding) return
+    if (this.isDropping()) return
     this.inbox.push(message)
     this.inboxWeight += weigh(message)
   }
 
   frame(frame: Frame): void {
-    if (!this.discarding) this.frames?.push(frame)
+    if (!this.isDropping()) this.frames?.push(frame)
   }
 
   pong(_payload: Uint8Array): void {}
+
+  /** After our own Close, reading goes on to find the peer's: from the first message that has no room, all are dropped. */
+  private isDropping(): boolean {
+    if (!this.discarding && this.connection.isClosing && this.crowded) this.discarding = true
+    return this.discarding
+  }
 
   // ---------------------------------------------------------------- receiving
 
@@ -326,6 +330,8 @@ export class Engine implements Flow.Handler, Events {
   }
 
   private beginClosing(): void {
+    // Whatever the application left unread, the peer's Close or FIN has to be seen.
+    this.resume()
     this.tellClosing()
     wake(this.writers)
   }

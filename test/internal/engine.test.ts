@@ -294,6 +294,29 @@ describe("reading", () => {
     expect(engine.take()).toHaveLength(2000)
   })
 
+  it("goes on after our own Close, and drops from the first message that finds no room", async () => {
+    const { arrives, engine, flow } = started({ receiveBufferSize: 1000 })
+    arrives(Frame.text("a".repeat(2000)))
+    expect(flow.resumed).toBe(false)
+    engine.sendClose(1000, "")
+    expect(flow.resumed).toBe(true)
+    arrives(Frame.text("b".repeat(2000)), Frame.text("c"))
+    expect(flow.resumed).toBe(true)
+    expect(engine.takeAll()).toEqual(["a".repeat(2000)])
+    arrives(Frame.text("d"), Frame.close(1000))
+    await turn()
+    expect(engine.takeAll()).toEqual([])
+    expect(engine.ending).toMatchObject({ _tag: "Closed", code: 1000, initiator: "local", clean: true })
+  })
+
+  it("after our own Close still delivers what there is room for", async () => {
+    const { arrives, engine } = started({ receiveBufferSize: 1000 })
+    engine.sendClose(1000, "")
+    arrives(Frame.text("a"), Frame.text("b"), Frame.close(1000))
+    await turn()
+    expect(engine.takeAll()).toEqual(["a", "b"])
+  })
+
   for (const [what, end, answer] of [
     ["Close", Frame.close(4000), "8 4000"],
     ["violation", Frame.make({ rsv: 2, payload: "two" }), "8 1002"]

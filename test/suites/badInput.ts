@@ -6,6 +6,7 @@ import * as WebSocket from "effect-websocket/WebSocket"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import { expect } from "vitest"
 import { settle } from "../fixtures/heard.js"
+import { refusedBy } from "../fixtures/joined.js"
 import { testsOn } from "../fixtures/leaks.js"
 import { key, type RawPeer, rawClient, rawServer, upgradeRequest, upgradeResponse } from "../fixtures/rawPeer.js"
 
@@ -221,7 +222,7 @@ export const badInputSuite = (name: string, network: Layer.Layer<Network>): void
     ) =>
       Effect.gen(function* () {
         const server = yield* rawServer()
-        const connecting = yield* Effect.fork(Effect.flip(Effect.scoped(WebSocket.connect(server.url, options))))
+        const connecting = yield* Effect.fork(refusedBy(server.url, options))
         const peer = yield* server.next
         yield* peer.send(answer(yield* peer.head))
         yield* then(peer)
@@ -385,7 +386,7 @@ export const badInputSuite = (name: string, network: Layer.Layer<Network>): void
           [{ handshakeTimeout: "20 millis" }, "20 millis"]
         ] as const) {
           const server = yield* rawServer()
-          const connecting = yield* Effect.fork(Effect.flip(Effect.scoped(WebSocket.connect(server.url, options))))
+          const connecting = yield* Effect.fork(refusedBy(server.url, options))
           const peer = yield* server.next
           yield* peer.send("HTTP/1.1 101 Sw")
           yield* peer.head
@@ -404,7 +405,7 @@ export const badInputSuite = (name: string, network: Layer.Layer<Network>): void
       "where nobody listens, and says so",
       Effect.gen(function* () {
         const { url } = yield* Effect.scoped(WebSocketServer.make())
-        const error = yield* Effect.flip(Effect.scoped(WebSocket.connect(url)))
+        const error = yield* refusedBy(url)
         expect(error).toMatchObject({ _tag: "ConnectError", reason: "tcp", code: "ECONNREFUSED" })
         expect(error.message).toContain("127.0.0.1:")
       })
@@ -421,7 +422,7 @@ export const badInputSuite = (name: string, network: Layer.Layer<Network>): void
       test(
         `a URL that is ${what}`,
         Effect.gen(function* () {
-          const error = yield* Effect.flip(Effect.scoped(WebSocket.connect(url)))
+          const error = yield* refusedBy(url)
           expect(error).toMatchObject({ _tag: "ConnectError", reason: "url", detail: expect.stringMatching(detail) })
         })
       )
@@ -435,7 +436,7 @@ export const badInputSuite = (name: string, network: Layer.Layer<Network>): void
           "ws://ada:secret@server.example/#x",
           "ws://ada:secret@server.example:99999/"
         ]) {
-          const error = yield* Effect.flip(Effect.scoped(WebSocket.connect(url)))
+          const error = yield* refusedBy(url)
           expect(error.message).toContain("server.example")
           expect(JSON.stringify(error)).not.toContain("secret")
         }
@@ -458,7 +459,7 @@ export const badInputSuite = (name: string, network: Layer.Layer<Network>): void
         `${what} in its own request`,
         Effect.gen(function* () {
           const server = yield* rawServer()
-          const error = yield* Effect.flip(Effect.scoped(WebSocket.connect(server.url, options)))
+          const error = yield* refusedBy(server.url, options)
           expect(error._tag).toBe("HandshakeError")
           expect(error.message).toMatch(rule)
           yield* settle

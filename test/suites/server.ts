@@ -21,7 +21,7 @@ import * as WebSocket from "effect-websocket/WebSocket"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import { expect } from "vitest"
 import { settle } from "../fixtures/heard.js"
-import { serverWith } from "../fixtures/joined.js"
+import { refusedBy, serverWith } from "../fixtures/joined.js"
 import { testsOn } from "../fixtures/leaks.js"
 import { rawClient, rawServer, upgradedClient, upgradedServer, upgradeRequest } from "../fixtures/rawPeer.js"
 
@@ -36,7 +36,7 @@ export const serverSuite = (name: string, network: Layer.Layer<Network>): void =
   const greeting = (url: string) => Effect.scoped(Effect.flatMap(WebSocket.connect(url), (socket) => socket.receive))
 
   const refusal = (url: string, options?: WebSocket.ConnectOptions) =>
-    Effect.map(Effect.flip(Effect.scoped(WebSocket.connect(url, options))), (error) =>
+    Effect.map(refusedBy(url, options), (error) =>
       error._tag === "HandshakeError" ? error : expect.fail(`not a refusal: ${error.message}`)
     )
 

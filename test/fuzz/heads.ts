@@ -193,6 +193,9 @@ const refusedLater = new Set([
 // whitespace like a space, and no part of the value (RFC 9110 5.5, 5.6.3).
 const tabbed = /^connection:.*\t/im
 
+// Nor does it take a Content-Length that a tab follows, for the same reason.
+const tabbedLength = /^content-length:[ \t]*\d+[ \t]*\t[ \t]*\r?$/im
+
 const read = <Head>(reader: HeadReader<Head>, text: string, random: Random) => {
   const bytes = new Uint8Array(Buffer.from(text, "latin1"))
   let answer: ReturnType<HeadReader<Head>["push"]>
@@ -239,6 +242,7 @@ const judge = async (seed: number): Promise<"accepted" | { readonly failure: str
     }
     // A 101 ends at its empty line whatever its fields say of a body (RFC 9112 6.3).
     if ((!upgraded || !asServer) && typeof theirs === "string" && refusedLater.has(theirs)) return undefined
+    if (theirs === "HPE_INVALID_CONTENT_LENGTH" && tabbedLength.test(text)) return undefined
     const same =
       typeof theirs !== "string" &&
       theirs.start === ours.start &&

@@ -121,7 +121,8 @@ const explainDeflate = async (
   // What is left out of the plain one is the beginning of a message, and that it is too large.
   const cut = us.end === "failed 1009" && expected.end === "open" && (plain.unfinished ?? 0) > input.maxMessageSize
   // Of a message that grows too large before it breaks, either may be told.
-  const large = (us.rule === "message size" || us.rule === "frame size") && plain.broken && expected.end === "failed 1007"
+  const large =
+    (us.rule === "message size" || us.rule === "frame size") && plain.broken && expected.end === "failed 1007"
   const agrees = cut || large ? sameHeard(us.heard, expected.heard) : same(us, expected)
   if (!agrees) return different(`compressed ${show(us)} ${us.rule}\nplain      ${show(expected)} ${expected.rule}`)
   const verdict = await compare(plain.input, frames, receive)

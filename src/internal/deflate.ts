@@ -216,12 +216,8 @@ const isInflated = (
   "bytesWritten" in result.engine &&
   typeof result.engine.bytesWritten === "number"
 
-const join = (first: Uint8Array, second: Uint8Array): Uint8Array => {
-  const both = new Uint8Array(first.length + second.length)
-  both.set(first)
-  both.set(second, first.length)
-  return both
-}
+const join = (first: Uint8Array, second: Uint8Array): Uint8Array =>
+  concat([first, second], first.length + second.length)
 
 const endsWith = (bytes: Uint8Array, end: Uint8Array): boolean =>
   bytes.length >= end.length && end.every((byte, index) => bytes[bytes.length - end.length + index] === byte)

@@ -20,27 +20,19 @@
  */
 import * as Http from "node:http"
 import type * as Https from "node:https"
-import * as Net from "node:net"
 import type { Duplex } from "node:stream"
-import * as Tls from "node:tls"
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import { type Address, type Flow, formatAddress } from "./Flow.js"
-import { connectError, listenError, serverName, stringOf } from "./internal/nodeErrors.js"
+import type { Address, Flow } from "./Flow.js"
+import { connect } from "./internal/nodeConnect.js"
 import { NodeFlow } from "./internal/nodeFlow.js"
-import {
-  type ConnectOptions,
-  type Listener,
-  type ListenOptions,
-  Network,
-  type TlsClientOptions,
-  type TlsServerOptions
-} from "./Network.js"
-import { type ConnectError, type ConnectReason, HandshakeError, type ListenError } from "./WebSocketError.js"
+import * as Listening from "./internal/nodeListen.js"
+import { ignore } from "./internal/nodeSocket.js"
+import { Network } from "./Network.js"
+import { HandshakeError } from "./WebSocketError.js"
 
 /**
  * How long an accepted connection may take for its TLS handshake, in
@@ -51,7 +43,7 @@ import { type ConnectError, type ConnectReason, HandshakeError, type ListenError
  * @since 0.1.0
  * @category constants
  */
-export const tlsHandshakeTimeout = 10_000
+export const tlsHandshakeTimeout: number = Listening.tlsHandshakeTimeout
 
 /**
  * Makes a flow of any Node `Duplex` of bytes: a socket that another library
@@ -101,7 +93,7 @@ export const layer: Layer.Layer<Network> = Layer.sync(Network, () =>
     listen: (options, onFlow) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Effect.runtime(), (runtime) =>
-          restore(listen(options, onFlow, Runtime.runFork(runtime))).pipe(
+          restore(Listening.listen(options, onFlow, Runtime.runFork(runtime))).pipe(
             Effect.tap(({ close }) => Effect.addFinalizer(() => Effect.sync(close))),
             Effect.map(({ listener }) => listener)
           )
@@ -110,168 +102,6 @@ export const layer: Layer.Layer<Network> = Layer.sync(Network, () =>
     upgrade
   })
 )
-
-// --- connecting
-
-const connect = (options: ConnectOptions): Effect.Effect<Flow, ConnectError> =>
-  Effect.async((resume) => {
-    const { address, tls } = options
-    let reason: ConnectReason = "tcp"
-    const fail = (cause: unknown) => resume(Effect.fail(connectError(options, reason, cause)))
-    let socket: Net.Socket
-    try {
-      socket = tls === undefined ? Net.connect(target(address)) : openTls(address, tls)
-    } catch (cause) {
-      // Options that Node refuses: a port out of range, a certificate that is no PEM.
-      if (tls !== undefined && stringOf(cause, "code") !== "ERR_SOCKET_BAD_PORT") reason = "tls"
-      return fail(cause)
-    }
-    const connected = () => {
-      reason = "tls"
-    }
-    const release = () => {
-      socket.removeListener("connect", connected)
-      socket.removeListener(ready, opened)
-      socket.removeListener("error", failed)
-    }
-    const opened = () => {
-      const flow = fromDuplex(
-        socket,
-        address._tag === "UnixAddress" ? { remoteAddress: address, localAddress: address } : {}
-      )
-      release()
-      resume(Effect.succeed(flow))
-    }
-    const failed = (cause: Error) => {
-      release()
-      abandon(socket)
-      fail(cause)
-    }
-    const ready = tls === undefined ? "connect" : "secureConnect"
-    if (tls !== undefined) socket.on("connect", connected)
-    socket.on(ready, opened)
-    socket.on("error", failed)
-    return Effect.sync(() => {
-      release()
-      abandon(socket)
-    })
-  })
-
-const target = (address: Address) =>
-  address._tag === "UnixAddress" ? { path: address.path } : { host: address.hostname, port: address.port }
-
-const openTls = (address: Address, tls: TlsClientOptions): Tls.TLSSocket => {
-  const name = serverName(address, tls)
-  return Tls.connect({
-    ...target(address),
-    ALPNProtocols: ["http/1.1"],
-    rejectUnauthorized: tls.verify !== false,
-    // RFC 6066 section 3 allows no IP address in the server name. It is verified all the same.
-    ...(Net.isIP(name) === 0 ? { servername: name } : undefined),
-    checkServerIdentity: (_, certificate) => Tls.checkServerIdentity(name, certificate),
-    ...(tls.ca === undefined ? undefined : { ca: mutable(tls.ca) }),
-    ...(tls.cert === undefined ? undefined : { cert: tls.cert }),
-    ...(tls.key === undefined ? undefined : { key: Redacted.value(tls.key) })
-  })
-}
-
-/** Destroys a socket that nobody will own. What it says on its way out is of no interest. */
-const abandon = (socket: Duplex): void => {
-  socket.on("error", ignore)
-  socket.destroy()
-}
-
-const ignore = () => {}
-
-// --- listening
-
-const listen = (
-  options: ListenOptions,
-  onFlow: (flow: Flow) => void,
-  log: (effect: Effect.Effect<void>) => void
-): Effect.Effect<{ readonly listener: Listener; readonly close: () => void }, ListenError> =>
-  Effect.async((resume) => {
-    const { address, tls } = options
-    const fail = (cause: unknown) => resume(Effect.fail(listenError(options, cause)))
-    // An unnamed end of a Unix socket gets the name of the other.
-    const ends = address._tag === "UnixAddress" ? { remoteAddress: address, localAddress: address } : {}
-    const accepted = (socket: Net.Socket) => onFlow(fromDuplex(socket, ends))
-    // Connections in the middle of their TLS handshake.
-    const pending = new Map<string, Net.Socket>()
-    let closed = false
-    try {
-      const server = tls === undefined ? Net.createServer(accepted) : createTlsServer(tls, pending, accepted)
-      const close = () => {
-        closed = true
-        server.close()
-        for (const socket of pending.values()) socket.destroy()
-      }
-      server.on("error", (cause) => {
-        // A listening server goes on after a failed accept (out of descriptors, for example).
-        if (server.listening) log(Effect.logWarning(`accepting on ${formatAddress(address)} failed`, cause))
-        else fail(cause)
-      })
-      server.on("listening", () => {
-        // Node looks the host name up first, and listens even if the server was closed in the meantime.
-        if (closed) return close()
-        resume(Effect.succeed({ listener: { address: boundTo(server, address), secure: tls !== undefined }, close }))
-      })
-      server.listen(
-        address._tag === "UnixAddress" ? { path: address.path } : { host: address.hostname, port: address.port }
-      )
-      return Effect.sync(close)
-    } catch (cause) {
-      // What Node refuses at once: a certificate that is no PEM, a port out of range.
-      return fail(cause)
-    }
-  })
-
-const createTlsServer = (
-  tls: TlsServerOptions,
-  pending: Map<string, Net.Socket>,
-  accepted: (socket: Net.Socket) => void
-): Net.Server => {
-  const server = Tls.createServer(
-    {
-      ALPNProtocols: ["http/1.1"],
-      handshakeTimeout: tlsHandshakeTimeout,
-      cert: tls.cert,
-      key: Redacted.value(tls.key),
-      ...(tls.clientCa === undefined
-        ? undefined
-        : { ca: mutable(tls.clientCa), requestCert: true, rejectUnauthorized: true })
-    },
-    (socket) => {
-      pending.delete(peerOf(socket))
-      accepted(socket)
-    }
-  )
-  server.on("connection", (socket: Net.Socket) => {
-    // The TCP socket under the TLS socket breaks on its own, too.
-    socket.on("error", ignore)
-    // Peers on a Unix socket have no name to tell them apart by: there only the timeout bounds a handshake.
-    if (socket.remotePort === undefined) return
-    const peer = peerOf(socket)
-    pending.set(peer, socket)
-    socket.once("close", () => {
-      if (pending.get(peer) === socket) pending.delete(peer)
-    })
-  })
-  server.on("tlsClientError", (_, socket) => abandon(socket))
-  return server
-}
-
-const mutable = (pem: string | ReadonlyArray<string>): string | Array<string> =>
-  typeof pem === "string" ? pem : [...pem]
-
-const peerOf = (socket: Net.Socket): string => `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress}`
-
-const boundTo = (server: Net.Server, asked: Address): Address => {
-  const bound = server.address()
-  return bound === null || typeof bound === "string"
-    ? asked
-    : { _tag: "TcpAddress", hostname: bound.address, port: bound.port }
-}
 
 // --- upgrading
 

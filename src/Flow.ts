@@ -112,6 +112,30 @@ export interface Flow {
 export const silent: Handler = { data() {}, end() {}, drain() {}, close() {} }
 
 /**
+ * The same flow, said to be inside TLS or not. For a wrapper of a network that
+ * knows better than the socket: bytes that a proxy takes out of TLS are not secure.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const withSecure = (flow: Flow, secure: boolean): Flow =>
+  flow.secure === secure
+    ? flow
+    : {
+        remoteAddress: flow.remoteAddress,
+        localAddress: flow.localAddress,
+        secure,
+        attach: (handler) => flow.attach(handler),
+        write: (bytes, more) => flow.write(bytes, more),
+        bufferedBytes: () => flow.bufferedBytes(),
+        pause: () => flow.pause(),
+        resume: () => flow.resume(),
+        unshift: (bytes) => flow.unshift(bytes),
+        end: () => flow.end(),
+        destroy: () => flow.destroy()
+      }
+
+/**
  * Reads exactly `size` bytes, and leaves what follows in the flow.
  *
  * For what comes before or beside WebSocket on a flow (a proxy's greeting, a

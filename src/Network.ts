@@ -29,10 +29,20 @@ export interface TlsClientOptions {
   readonly cert?: string | undefined
   /** The key (PEM) of `cert`. */
   readonly key?: Redacted.Redacted<string> | undefined
+  /** What `key` is encrypted with, if it is. */
+  readonly passphrase?: Redacted.Redacted<string> | undefined
   /** The name to send (SNI) and to verify instead of the URL's host. */
   readonly servername?: string | undefined
   /** False accepts any certificate: an attacker in the middle can then read and change all. Default true. */
   readonly verify?: boolean | undefined
+  /**
+   * Hears the secrets of the session, line by line with the line's end, in the format that
+   * Wireshark reads as its "(Pre)-Master-Secret log": whoever has them can decrypt a
+   * recording of the connection. It is called in the TLS handshake, synchronously, as in
+   * `(line) => appendFileSync("keys.log", line)`; if it throws, the connection fails. For
+   * all connections of a process there is Node's own flag `--tls-keylog=keys.log`.
+   */
+  readonly keyLog?: ((line: string) => void) | undefined
 }
 
 /**
@@ -57,8 +67,16 @@ export interface TlsServerOptions {
 export interface ConnectOptions {
   /** Where to connect to. A host name is resolved by the network. */
   readonly address: Flow.Address
+  /** The IP address of this machine to connect from. Default: the system chooses. Means nothing for a Unix socket. */
+  readonly localAddress?: string | undefined
   /** Speak TLS if present. */
   readonly tls?: TlsClientOptions | undefined
+  /**
+   * The flow to use instead of opening one, for example a tunnel through a proxy that
+   * ends at `address`. It belongs to the connection from now on, also if that fails.
+   * `remoteAddress` stays that of the flow; TLS verifies the name of `address`.
+   */
+  readonly over?: Flow.Flow | undefined
 }
 
 /**

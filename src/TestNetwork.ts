@@ -35,7 +35,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { type Address, type Flow, formatAddress } from "./Flow.js"
+import { type Address, type Flow, formatAddress, withSecure } from "./Flow.js"
 import * as memory from "./internal/memoryFlow.js"
 import { type ConnectOptions, type Listener, type ListenOptions, Network } from "./Network.js"
 import { ConnectError, HandshakeError, ListenError } from "./WebSocketError.js"
@@ -149,7 +149,8 @@ export class TestNetwork extends Context.Tag("effect-websocket/TestNetwork")<
  * - Listening on a taken address fails with `ListenError` (`EADDRINUSE`), connecting
  *   where nobody listens with `ConnectError` (`tcp`, `ECONNREFUSED`).
  * - TLS options make flows `secure`, without cryptography. TLS to a listener without
- *   fails (`ConnectError`, `tls`); the reverse is hung up on.
+ *   fails (`ConnectError`, `tls`); the reverse is hung up on. TLS `over` a flow is that
+ *   flow, marked `secure`: whoever forwards it connects with TLS options, too.
  * - Destroying a flow with unread bytes resets the peer, and so does a peer's write
  *   to a destroyed flow, as with TCP.
  * - `upgrade` fails with `HandshakeError`: there is no HTTP server in memory.
@@ -301,6 +302,8 @@ class Memory {
 
   /** One round trip, then a turn of its own, from which the listener hears of its flow. */
   private dial(options: ConnectOptions, clock: Clock.Clock): Effect.Effect<Flow, ConnectError> {
+    const { over } = options
+    if (over !== undefined) return Effect.sync(() => (options.tls === undefined ? over : withSecure(over, true)))
     const dialled = Effect.async<Flow, ConnectError>((resume) => {
       let interrupted = false
       let client: Flow | undefined
@@ -329,9 +332,12 @@ class Memory {
     )
   }
 
-  private join({ address, tls }: ConnectOptions, listener: Listener, clock: Clock.Clock): memory.Wire {
+  private join({ address, localAddress, tls }: ConnectOptions, listener: Listener, clock: Clock.Clock): memory.Wire {
     const ends = {
-      client: address._tag === "UnixAddress" ? address : { ...loopback, port: this.nextPort++ },
+      client:
+        address._tag === "UnixAddress"
+          ? address
+          : { ...loopback, hostname: localAddress ?? loopback.hostname, port: this.nextPort++ },
       server: listener.address,
       secure: tls !== undefined
     }

@@ -173,7 +173,7 @@ export class HandshakeError extends Schema.TaggedError<HandshakeError>(
  * @since 0.1.0
  * @category models
  */
-export const ConnectReason = Schema.Literal("url", "dns", "tcp", "tls", "timeout")
+export const ConnectReason = Schema.Literal("url", "dns", "tcp", "tls", "proxy", "timeout")
 
 /**
  * @since 0.1.0
@@ -183,7 +183,8 @@ export type ConnectReason = typeof ConnectReason.Type
 
 /**
  * No connection could be made: `reason` names the stage that failed, `code` the
- * platform's code for it (`ECONNREFUSED`, `CERT_HAS_EXPIRED`), where it gave one.
+ * platform's code for it (`ECONNREFUSED`, `CERT_HAS_EXPIRED`), where it gave one,
+ * or what a proxy answered (`HTTP 407`, `SOCKS 5`).
  *
  * @since 0.1.0
  * @category errors

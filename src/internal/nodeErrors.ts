@@ -10,27 +10,58 @@ export const serverName = (address: Address, tls: TlsClientOptions): string =>
   (tls.servername ?? (address._tag === "UnixAddress" ? "localhost" : address.hostname)).replace(/\.$/, "")
 
 export const connectError = (options: ConnectOptions, stage: ConnectReason, cause: unknown): ConnectError => {
-  const code = stringOf(cause, "code")
-  const reason = stringOf(cause, "syscall") === "getaddrinfo" ? "dns" : stage
-  const host = options.address._tag === "TcpAddress" ? options.address.hostname : options.address.path
-  const name = options.tls === undefined ? host : serverName(options.address, options.tls)
+  const speaker = telling(cause)
+  const code = stringOf(speaker, "code")
+  const reason = stageOf(stage, code, stringOf(speaker, "syscall"))
   return new ConnectError({
     reason,
     address: formatAddress(options.address),
-    detail: withCode(explain(reason, code, host, name, cause), code),
+    detail: withCode(explain(reason, code, options, speaker), code) + attempts(cause),
     cause,
     ...(code === undefined ? undefined : { code })
   })
 }
 
+const stageOf = (stage: ConnectReason, code: string | undefined, syscall: string | undefined): ConnectReason => {
+  if (syscall === "getaddrinfo") return "dns"
+  // The system's patience is over before that of whoever set a timeout.
+  return stage === "tcp" && code === "ETIMEDOUT" ? "timeout" : stage
+}
+
+// What a machine without IPv6, or without IPv4, says to each address of that kind.
+const noRoute: ReadonlySet<string | undefined> = new Set(["ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL"])
+
+/** When all addresses of a host failed, one failure speaks for them: the first that came from the host itself. */
+const telling = (cause: unknown): unknown => {
+  if (!(cause instanceof AggregateError) || cause.errors.length === 0) return cause
+  const errors: ReadonlyArray<unknown> = cause.errors
+  return errors.find((error) => !noRoute.has(stringOf(error, "code"))) ?? errors[0]
+}
+
+/** Which addresses of a host were tried, and what came of it. */
+const attempts = (cause: unknown): string => {
+  if (!(cause instanceof AggregateError) || cause.errors.length < 2) return ""
+  const errors: ReadonlyArray<unknown> = cause.errors
+  const tried = errors.map((error) => `${stringOf(error, "address") ?? "?"}: ${stringOf(error, "code") ?? "?"}`)
+  return `; tried ${tried.join(", ")}`
+}
+
 const explain = (
   reason: ConnectReason,
   code: string | undefined,
-  host: string,
-  name: string,
+  { address, localAddress, tls }: ConnectOptions,
   cause: unknown
 ): string => {
+  const host = address._tag === "TcpAddress" ? address.hostname : address.path
+  const name = tls === undefined ? host : serverName(address, tls)
   switch (code) {
+    case "ERR_INVALID_IP_ADDRESS":
+      return `\`localAddress\` must be an IP address, and "${localAddress}" is none`
+    case "EADDRNOTAVAIL":
+    case "EINVAL":
+      return localAddress === undefined
+        ? messageOf(cause)
+        : `there is no connecting from ${localAddress}; \`localAddress\` must be one of this machine's addresses, of the same family as the server's`
     case "ENOTFOUND":
       return `the host name "${host}" doesn't exist; check its spelling`
     case "EAI_AGAIN":
@@ -51,7 +82,7 @@ const explain = (
     case "CERT_NOT_YET_VALID":
       return `the certificate of ${name} isn't valid yet; check this machine's clock`
     case "ERR_TLS_CERT_ALTNAME_INVALID":
-      return `name mismatch: the certificate isn't for ${name}: ${stringOf(cause, "reason") ?? messageOf(cause)}`
+      return `name mismatch: the certificate isn't for ${name}: ${namesOf(cause) ?? messageOf(cause)}`
     case "DEPTH_ZERO_SELF_SIGNED_CERT":
     case "SELF_SIGNED_CERT_IN_CHAIN":
     case "UNABLE_TO_GET_ISSUER_CERT":
@@ -61,6 +92,27 @@ const explain = (
     case "ERR_SSL_WRONG_VERSION_NUMBER":
     case "ERR_SSL_PACKET_LENGTH_TOO_LONG":
       return `what listens at ${host} doesn't speak TLS on this port`
+    case "ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE":
+      return `${host} broke the TLS handshake off; it may want a client certificate, or share no cipher with us`
+    case "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA":
+    case "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE":
+    case "ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED":
+    case "ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN":
+      return `${host} refused the client certificate; it may not trust its authority, or it may have expired`
+    case "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL":
+      return `${host} doesn't offer HTTP/1.1 (ALPN), which WebSocket begins with`
+    case "ERR_SSL_UNSUPPORTED_PROTOCOL":
+    case "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION":
+      return `${host} and this side have no version of TLS in common; 1.2 and 1.3 are spoken here`
+    case "ERR_OSSL_PEM_NO_START_LINE":
+      return `the client certificate or its key is no PEM: ${messageOf(cause)}`
+    case "ERR_OSSL_X509_KEY_VALUES_MISMATCH":
+      return "the client certificate and its key don't belong together"
+    case "ERR_OSSL_BAD_DECRYPT":
+    case "ERR_OSSL_EVP_BAD_DECRYPT":
+      return tls?.passphrase === undefined
+        ? "the client certificate's key is encrypted; give its `passphrase`"
+        : "the passphrase isn't that of the client certificate's key"
     case "ECONNRESET":
     case "EPIPE":
       return reason === "tls"
@@ -71,11 +123,18 @@ const explain = (
   }
 }
 
-/** When all addresses of a host failed, the first failure speaks for them. */
-const messageOf = (cause: unknown): string => {
-  if (cause instanceof AggregateError && cause.errors.length > 0) return messageOf(cause.errors[0])
-  return cause instanceof Error ? cause.message : String(cause)
+/** The names that the certificate of a name mismatch is for, which Node hands over with the error. */
+const namesOf = (cause: unknown): string | undefined => {
+  const certificate = propertyOf(cause, "cert")
+  const names = propertyOf(certificate, "subjectaltname") ?? propertyOf(propertyOf(certificate, "subject"), "CN")
+  if (typeof names !== "string") return undefined
+  // Some are for hundreds.
+  return `it is for ${names.length > maxNames ? `${names.slice(0, maxNames)}…` : names}`
 }
+
+const maxNames = 300
+
+const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
 
 const withCode = (detail: string, code: string | undefined): string =>
   code === undefined || detail.includes(code) ? detail : `${detail} (${code})`
@@ -116,8 +175,10 @@ const explainListen = (address: Address, code: string | undefined, cause: unknow
 }
 
 /** A property of an error that Node documents but doesn't declare. */
-export const stringOf = (error: unknown, property: "code" | "syscall" | "reason"): string | undefined => {
-  if (typeof error !== "object" || error === null) return undefined
-  const value: unknown = Reflect.get(error, property)
+export const stringOf = (error: unknown, property: "code" | "syscall" | "address"): string | undefined => {
+  const value = propertyOf(error, property)
   return typeof value === "string" ? value : undefined
 }
+
+const propertyOf = (error: unknown, property: string): unknown =>
+  typeof error === "object" && error !== null ? Reflect.get(error, property) : undefined

@@ -134,6 +134,15 @@ export class NodeFlow implements Flow {
     if (this.closed) this.signal()
   }
 
+  /**
+   * Hands the stream on to whoever speaks another protocol through it; what was put
+   * back is still in it. From now on this flow can only be destroyed.
+   */
+  release(): Duplex {
+    this.forget()
+    return this.duplex
+  }
+
   private start(): void {
     if (this.ended || this.closed || this.over) this.signal()
     else if (this.resumed && this.handler !== nobody) this.duplex.resume()
@@ -165,12 +174,16 @@ export class NodeFlow implements Flow {
     this.closed = true
     // Somebody else destroyed it, so no 'end' will come.
     if (!this.ended) this.over = true
+    // A closed stream emits no error: nobody is left to be surprised by one.
+    this.forget()
+    this.tell()
+  }
+
+  private forget(): void {
     this.duplex.removeListener("data", this.onData)
     this.duplex.removeListener("end", this.onEnd)
     this.duplex.removeListener("close", this.onClose)
-    // A closed stream emits no error: nobody is left to be surprised by one.
     this.duplex.removeListener("error", this.onError)
-    this.tell()
   }
 
   private broke(error: Error): void {

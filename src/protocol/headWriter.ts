@@ -4,7 +4,7 @@
  * a failure here, so no caller's text can inject a field or a second message.
  */
 import type { HeaderPairs } from "./head.js"
-import { consistsOf, type Failure, failure, fieldTable, isTarget, isToken } from "./tokens.js"
+import { consistsOf, type Failure, failure, fieldTable, isTarget, isToken, parseHost } from "./tokens.js"
 
 const reasons: ReadonlyMap<number, string> = new Map([
   [101, "Switching Protocols"],
@@ -23,6 +23,7 @@ const reasons: ReadonlyMap<number, string> = new Map([
   [405, "Method Not Allowed"],
   [408, "Request Timeout"],
   [410, "Gone"],
+  [421, "Misdirected Request"],
   [426, "Upgrade Required"],
   [429, "Too Many Requests"],
   [431, "Request Header Fields Too Large"],
@@ -51,11 +52,25 @@ export const writeRequest = (request: {
   return write(`${request.method} ${request.target} HTTP/1.1\r\n`, request.headers, empty)
 }
 
-/** The bytes of a response. Unless its status forbids a body, the length of the body, 0 without one, is declared. */
+/** The bytes of a request for a tunnel to `authority`, a host and a port (RFC 9110 9.3.6). */
+export const writeConnect = (authority: string, headers: HeaderPairs): Uint8Array | Failure => {
+  // RFC 9112 3.2.3: the target is the authority alone, and its port is never left out.
+  if (parseHost(authority)?.port === undefined) {
+    return failure("the target of a tunnel is a host and a port (RFC 9112 3.2.3)")
+  }
+  return write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n`, headers, empty)
+}
+
+/**
+ * The bytes of a response. Unless its status forbids a body, the length of the body, 0
+ * without one, is declared; that of a body that follows in pieces is not, so that the end of the connection
+ * ends it (RFC 9112 6.3). `headOnly` leaves the body away, as the answer to a HEAD must (RFC 9110 9.3.2).
+ */
 export const writeResponse = (response: {
   readonly status: number
   readonly headers: HeaderPairs
-  readonly body?: Uint8Array | undefined
+  readonly body?: Uint8Array | "follows" | undefined
+  readonly headOnly?: boolean | undefined
 }): Uint8Array | Failure => {
   const { status, body = empty } = response
   if (!Number.isInteger(status) || status < 100 || status > 599) {
@@ -63,8 +78,9 @@ export const writeResponse = (response: {
   }
   if (isBodiless(status) && body.length > 0)
     return failure(`a response with status ${status} has no body (RFC 9112 6.3)`)
-  const length = isBodiless(status) ? "" : `Content-Length: ${body.length}\r\n`
-  return write(`HTTP/1.1 ${status} ${reasons.get(status) ?? ""}\r\n${length}`, response.headers, body)
+  const length = isBodiless(status) || body === "follows" ? "" : `Content-Length: ${body.length}\r\n`
+  const bytes = body === "follows" || response.headOnly === true ? empty : body
+  return write(`HTTP/1.1 ${status} ${reasons.get(status) ?? ""}\r\n${length}`, response.headers, bytes)
 }
 
 const empty = new Uint8Array(0)

@@ -9,7 +9,6 @@ const failure = (code: string | undefined, message = "as Node says it") =>
 describe("connectError says what to do", () => {
   it.each([
     ["EAI_AGAIN", "tcp", /couldn't be resolved for now/],
-    ["ETIMEDOUT", "tcp", /firewall/],
     ["EHOSTUNREACH", "tcp", /no route/],
     ["ENETUNREACH", "tcp", /no route/],
     ["ENOENT", "tcp", /no such socket file/],
@@ -21,6 +20,10 @@ describe("connectError says what to do", () => {
     ["SELF_SIGNED_CERT_IN_CHAIN", "tls", /unknown authority/],
     ["UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "tls", /unknown authority/],
     ["ERR_SSL_PACKET_LENGTH_TOO_LONG", "tls", /chat\.example doesn't speak TLS/],
+    ["ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE", "tls", /chat\.example .* may want a client certificate/],
+    ["ERR_SSL_TLSV1_ALERT_UNKNOWN_CA", "tls", /chat\.example refused the client certificate/],
+    ["ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION", "tls", /no version of TLS in common/],
+    ["EADDRNOTAVAIL", "tcp", /^as Node says it/],
     ["EWHATEVER", "tcp", /^as Node says it \(EWHATEVER\)$/]
   ] as const)("for %s", (code, reason, detail) => {
     const cause = failure(code)
@@ -34,12 +37,42 @@ describe("connectError says what to do", () => {
     const several = Object.assign(new AggregateError([failure("EWHATEVER", "the first"), failure("EOTHER")]), {
       code: "EWHATEVER"
     })
-    expect(connectError({ address: tcp }, "tcp", several).detail).toBe("the first (EWHATEVER)")
+    expect(connectError({ address: tcp }, "tcp", several).detail).toBe(
+      "the first (EWHATEVER); tried ?: EWHATEVER, ?: EOTHER"
+    )
     const bare = connectError({ address: unix }, "tcp", failure(undefined))
     expect(bare.detail).toBe("as Node says it")
     expect(bare.code).toBeUndefined()
     expect(connectError({ address: unix }, "tcp", "a string").detail).toBe("a string")
     expect(connectError({ address: tcp }, "tcp", new AggregateError([])).detail).toBe("")
+  })
+})
+
+describe("connectError", () => {
+  it("counts the system's timeout as one, unless TLS had begun", () => {
+    const reasons = (["tcp", "tls"] as const).map(
+      (stage) => connectError({ address: tcp, tls: {} }, stage, failure("ETIMEDOUT")).reason
+    )
+    expect(reasons).toEqual(["timeout", "tls"])
+    expect(connectError({ address: tcp }, "tcp", failure("ETIMEDOUT")).detail).toMatch(/firewall/)
+  })
+
+  it("lets the host's own answer speak, where a family of addresses has no route", () => {
+    const tried = (address: string, code: string) => Object.assign(failure(code), { address })
+    const errors = [tried("2001:db8::1", "ENETUNREACH"), tried("192.0.2.1", "ECONNREFUSED")]
+    const error = connectError({ address: tcp }, "tcp", new AggregateError(errors))
+    expect(error.code).toBe("ECONNREFUSED")
+    expect(error.detail).toMatch(/nobody listens.*; tried 2001:db8::1: ENETUNREACH, 192\.0\.2\.1: ECONNREFUSED$/)
+    expect(connectError({ address: tcp }, "tcp", new AggregateError(errors.slice(0, 1))).code).toBe("ENETUNREACH")
+  })
+
+  it("names what a certificate is for, in bounded length, or its common name", () => {
+    const mismatch = (cert: object) =>
+      connectError({ address: tcp, tls: {} }, "tls", Object.assign(failure("ERR_TLS_CERT_ALTNAME_INVALID"), { cert }))
+    const many = mismatch({ subjectaltname: "DNS:a.example, ".repeat(1000) })
+    expect(many.detail).toMatch(/isn't for chat\.example: it is for DNS:a\.example, .*…/)
+    expect(many.detail.length).toBeLessThan(450)
+    expect(mismatch({ subject: { CN: "b.example" } }).detail).toMatch(/it is for b\.example/)
   })
 })
 

@@ -78,7 +78,7 @@ describe.each(roles)("a %s keeps its laws", (role) => {
             received += bytes.length
             observed.receive(...cutBy(bytes, cut))
           } else if (step === "close") connection.sendClose(1001, "")
-          else if (step === "ping" && connection.isOpen) connection.sendPing()
+          else if (step === "ping" && connection.isOpen) connection.sendPing(new Uint8Array(0))
           else if (step === "text" && connection.isOpen) connection.sendMessage("text")
           else if (step === "congest") connection.setCongested(true)
           else if (step === "drain") connection.setCongested(false)

@@ -118,7 +118,7 @@ describe("two machines", () => {
               connection.sendMessage(one.message)
               sent[one.who].push(one.message)
             } else if (one._tag === "ping" && connection.isOpen) {
-              connection.sendPing()
+              connection.sendPing(new Uint8Array(0))
             } else if (one._tag === "congest") {
               connection.setCongested(one.on)
             } else if (one._tag === "deliver") {
@@ -155,7 +155,7 @@ describe("two machines", () => {
     for (let index = 0; index < 50; index++) {
       both.client.connection.sendMessage(`question ${index}`)
       both.server.connection.sendMessage(`answer ${index}`)
-      both.client.connection.sendPing()
+      both.client.connection.sendPing(new Uint8Array(0))
       expected.push(String(index))
     }
     for (const role of roles) both[otherRole(role)].receive(...cutBy(both[role].output(), [1]))

@@ -15,7 +15,7 @@ describe.each(roles)("a %s sends", (role) => {
     observed.connection.sendMessage(pattern(3))
     observed.connection.sendMessage("")
     observed.connection.sendMessage(new Uint8Array(0))
-    observed.connection.sendPing()
+    observed.connection.sendPing(new Uint8Array(0))
     const bytes = observed.output()
     const keys = parse(bytes).map(({ key }) => key)
     expect(observed.sent).toEqual(['text fin "Hello €"', "binary fin 00070e", 'text fin ""', "binary fin", "ping fin"])

@@ -120,7 +120,7 @@ describe("sending", () => {
     const { connection, sent } = endpoint(role, extension({ threshold: 0 }))
     connection.sendFrame({ opcode: 1, rsv: 0, fin: false, payload: utf8("a") })
     connection.sendFrame({ opcode: 0, rsv: 0, fin: true, payload: utf8("b") })
-    connection.sendPing()
+    connection.sendPing(new Uint8Array(0))
     expect(connection.sendFrame({ opcode: 1, rsv: 4, fin: true, payload: hello })).toMatchObject({ _tag: "Breach" })
     expect(sent()).toEqual(
       joinedBytes(
@@ -228,7 +228,7 @@ describe("receiving", () => {
     const pair = codecs({ ...takeover, threshold: 0 })
     const peer = endpoint(other(role), pair[other(role)])
     for (const message of ["Hello", noise(20), "Hello", "", jsonText(300)]) peer.connection.sendMessage(message)
-    peer.connection.sendPing()
+    peer.connection.sendPing(new Uint8Array(0))
     const conversation = joinedBytes(
       peer.sent(),
       frameTo(role, 1, compressed("fragments").subarray(0, 4), { ...deflated, fin: false }),

@@ -12,7 +12,7 @@ import {
   requestReader,
   responseReader
 } from "../../src/protocol/head.js"
-import { writeRequest, writeResponse } from "../../src/protocol/headWriter.js"
+import { writeConnect, writeRequest, writeResponse } from "../../src/protocol/headWriter.js"
 
 const latin1 = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "latin1"))
 const textOf = (bytes: unknown): string => {
@@ -397,5 +397,26 @@ describe("the writers refuse", () => {
 
   it.each([101, 204, 304])("a body with status %i", (status) => {
     expect(writeResponse({ status, headers: [], body: latin1("a") })).toEqual(failed("has no body"))
+  })
+})
+
+describe("a request for a tunnel", () => {
+  const failed = (rule: string) => ({ _tag: "Failure", rule: expect.stringContaining(rule) })
+
+  it("names its target by host and port, twice", () => {
+    expect(textOf(writeConnect("[::1]:80", [["a", "b"]]))).toBe(
+      "CONNECT [::1]:80 HTTP/1.1\r\nHost: [::1]:80\r\na: b\r\n\r\n"
+    )
+  })
+
+  it.each(["", "a", "a:", "a:b", "a:65536", "a b:1", "a\r\nb:1", "http://a:1", "u@a:1", "a:1/"])(
+    "needs both: %j",
+    (target) => {
+      expect(writeConnect(target, [])).toEqual(failed("the target of a tunnel is a host and a port"))
+    }
+  )
+
+  it("can't be given a field that isn't one", () => {
+    expect(writeConnect("a:1", [["a", "b\r\nc: d"]])).toEqual(failed("the value of a holds"))
   })
 })

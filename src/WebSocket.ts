@@ -16,42 +16,48 @@
  * @see RFC 6455
  * @since 0.1.0
  */
-import * as Headers from "@effect/platform/Headers"
+import type * as Headers from "@effect/platform/Headers"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
 import type * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
 import type * as Flow from "./Flow.js"
 import type * as Frame from "./Frame.js"
-import { destination, openClient } from "./internal/client.js"
+import { openClient, openOver, within } from "./internal/client.js"
+import { type ConnectOptions, type ConnectOverOptions, clientHandshake, clientRoute } from "./internal/clientOptions.js"
+import { destination } from "./internal/destination.js"
 import { acquiring } from "./internal/opening.js"
-import { type ConnectionOptions, defaultCloseTimeout, defaultHandshakeTimeout, extensions } from "./internal/options.js"
+import { type ConnectionOptions, defaultCloseTimeout, defaultHandshakeTimeout } from "./internal/options.js"
 import { runConnection } from "./internal/running.js"
-import { acceptKey, answer, decide, handshakeFrom, readRequest, refuse } from "./internal/server.js"
-import type { Network, TlsClientOptions } from "./Network.js"
-import type * as OriginPolicy from "./OriginPolicy.js"
-import {
-  ConnectError,
-  type ConnectionClosed,
-  type HandshakeError,
-  type ProtocolError,
-  type WebSocketError
-} from "./WebSocketError.js"
+import { acceptKey, agree, answer, check, type HandshakeOptions, readRequest, refuse } from "./internal/server.js"
+import type { Network } from "./Network.js"
+import type { ConnectError, ConnectionClosed, HandshakeError, ProtocolError, WebSocketError } from "./WebSocketError.js"
 
+export type { ConnectOptions, ConnectOverOptions } from "./internal/clientOptions.js"
 export { type DeflateOptions, defaultThreshold as defaultDeflateThreshold } from "./internal/deflate.js"
 export {
   type ConnectionOptions,
   defaultCloseTimeout,
   defaultHandshakeTimeout,
+  defaultIdleTimeout,
   defaultMaxFragments,
+  defaultMaxHeadSize,
   defaultMaxMissedPongs,
   defaultMaxPayloadSize,
+  defaultPingInterval,
+  defaultPingTimeout,
   defaultReceiveBufferSize,
   defaultSendBufferSize
 } from "./internal/options.js"
+export type { HandshakeOptions } from "./internal/server.js"
 
 /**
  * A message: text is a string, binary is bytes.
@@ -84,8 +90,19 @@ export interface WebSocket {
   /** Whether the connection is inside TLS. */
   readonly secure: boolean
 
+  /**
+   * The span of the connection, where somebody traces; the handler of a server runs in it.
+   * It lasts as long as the connection, so the work for a single message belongs into a
+   * trace of its own: see {@link withMessageSpan}.
+   */
+  readonly span: Tracer.AnySpan | undefined
+
   /** Whether messages can still be sent: no Close frame was sent or received, and nothing failed. */
   readonly isOpen: Effect.Effect<boolean>
+  /** Bytes sent that the operating system has not taken yet: what a slow peer leaves lying. */
+  readonly bufferedBytes: Effect.Effect<number>
+  /** How long the last pong took that the heartbeat asked for, if one came yet. */
+  readonly latency: Effect.Effect<Option.Option<Duration.Duration>>
 
   /**
    * Sends a message: a string as text, bytes as binary. The bytes must not change
@@ -106,6 +123,11 @@ export interface WebSocket {
   readonly sendBinary: (bytes: Uint8Array) => Effect.Effect<void, WebSocketError>
   /** Sends messages in order, as one step where there is room for all of them. */
   readonly sendAll: (messages: Iterable<Message>) => Effect.Effect<void, WebSocketError>
+  /**
+   * Sends a ping, and waits for its pong: the round trip. How long a peer may take for that
+   * is the heartbeat's business; without one, a timeout is yours.
+   */
+  readonly ping: Effect.Effect<Duration.Duration, WebSocketError>
   /** Sends a ping; at most 125 bytes of payload. The peer's pong is taken by the connection. */
   readonly sendPing: (payload?: string | Uint8Array) => Effect.Effect<void, WebSocketError>
   /** Sends a pong that answers nothing (RFC 6455 5.5.3); pings are answered by the connection itself. */
@@ -172,21 +194,52 @@ export interface WebSocket {
 export const WebSocket: Context.Tag<WebSocket, WebSocket> = Context.GenericTag<WebSocket>("effect-websocket/WebSocket")
 
 /**
+ * Runs an effect in a trace of its own that is linked to the connection's span: for the
+ * work that one message causes. Where nobody traces it costs nothing worth naming.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { WebSocket } from "effect-websocket"
+ *
+ * const handler = (socket: WebSocket.WebSocket) =>
+ *   socket.run((message) =>
+ *     socket.send(`got ${message}`).pipe(WebSocket.withMessageSpan(socket, "chat.message"))
+ *   )
+ * ```
+ *
  * @since 0.1.0
- * @category models
+ * @category tracing
  */
-export interface ConnectOptions extends ConnectionOptions {
-  /** Subprotocols to offer, the preferred one first. */
-  readonly subprotocols?: ReadonlyArray<string> | undefined
-  /** More headers for the request; those of the handshake itself can't be given. */
-  readonly headers?: Headers.Input | undefined
-  /** For `wss:` and `https:`. Certificates are verified unless it says otherwise. */
-  readonly tls?: TlsClientOptions | undefined
-  /** Where to connect to instead of the URL's host and port: a Unix socket, or a certain address. */
-  readonly address?: Flow.Address | undefined
-  /** Bound on all of DNS, TCP, TLS and HTTP. Default `defaultHandshakeTimeout`, 10 seconds. */
-  readonly handshakeTimeout?: Duration.DurationInput | undefined
-}
+export const withMessageSpan: {
+  (
+    socket: WebSocket,
+    name: string,
+    options?: Tracer.SpanOptions
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    socket: WebSocket,
+    name: string,
+    options?: Tracer.SpanOptions
+  ): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    socket: WebSocket,
+    name: string,
+    options?: Tracer.SpanOptions
+  ): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>> =>
+    socket.span === undefined
+      ? Effect.withSpan(self, name, { captureStackTrace: false, ...options })
+      : Effect.withSpan(self, name, {
+          captureStackTrace: false,
+          root: true,
+          ...options,
+          links: [...(options?.links ?? []), { _tag: "SpanLink", span: socket.span, attributes: {} }]
+        })
+)
 
 /**
  * Connects to a server, and performs the opening handshake.
@@ -211,6 +264,22 @@ export interface ConnectOptions extends ConnectionOptions {
  * }).pipe(Effect.scoped)
  * ```
  *
+ * @example
+ * ```ts
+ * // A URL or a header that has to be fetched first is another effect before this one,
+ * // which runs anew with each attempt of a retry.
+ * import { Effect, Redacted } from "effect"
+ * import { WebSocket } from "effect-websocket"
+ *
+ * declare const freshToken: Effect.Effect<Redacted.Redacted<string>>
+ *
+ * const connected = Effect.flatMap(freshToken, (token) =>
+ *   WebSocket.connect("wss://prices.example/feed", {
+ *     headers: { authorization: `Bearer ${Redacted.value(token)}` }
+ *   })
+ * )
+ * ```
+ *
  * @see RFC 6455 section 4.1
  * @since 0.1.0
  * @category constructors
@@ -221,27 +290,58 @@ export const connect = (
 ): Effect.Effect<WebSocket, ConnectError | HandshakeError, Network | Scope.Scope> =>
   Effect.gen(function* () {
     const to = yield* destination(url)
-    const timeout = Duration.decode(options.handshakeTimeout ?? defaultHandshakeTimeout)
-    const opened = yield* openClient(to, {
-      subprotocols: options.subprotocols ?? [],
-      headers: Headers.fromInput(options.headers),
-      tls: options.tls,
-      address: options.address,
-      limits: {},
-      extensions: extensions(options)
-    }).pipe(
-      Effect.timeoutFail({
-        duration: timeout,
-        onTimeout: () =>
-          new ConnectError({
-            reason: "timeout",
-            address: to.label,
-            detail: `no connection within ${Duration.format(timeout)}`
-          })
-      })
+    const opened = yield* openClient(to, { ...clientHandshake(options), ...clientRoute(options) }).pipe(
+      within(options.handshakeTimeout ?? defaultHandshakeTimeout, to)
     )
-    return yield* runConnection({ ...opened, role: "client", url: to.label, address: to.label }, options)
+    return yield* runConnection(opened, options)
   }).pipe(acquiring)
+
+/**
+ * Performs the client's opening handshake over a flow that is open already: a tunnel, a
+ * stream of another library, one end of `TestNetwork.pair`. The mirror of {@link accept}.
+ *
+ * The URL says what the request asks for, its host included. Its scheme means nothing
+ * here: TLS, if there is to be any, is the flow's business. The flow belongs to the
+ * connection from now on, and is destroyed when the scope closes, or at once if the
+ * handshake fails.
+ *
+ * Fails with `HandshakeError` as {@link connect} does, and with `ConnectError` for a bad
+ * URL (`url`), after `handshakeTimeout` (`timeout`), or if the flow's TLS is refused (`tls`).
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { TestNetwork, WebSocket } from "effect-websocket"
+ *
+ * // both ends of a connection, without any network
+ * const joined = Effect.gen(function*() {
+ *   const { client, server } = yield* TestNetwork.pair()
+ *   return yield* Effect.all({
+ *     client: WebSocket.connectOver(client, "ws://server.example/chat"),
+ *     server: WebSocket.accept(server)
+ *   }, { concurrency: 2 })
+ * })
+ * ```
+ *
+ * @see RFC 6455 section 4.1
+ * @since 0.1.0
+ * @category constructors
+ */
+export const connectOver = (
+  flow: Flow.Flow,
+  url: string | URL,
+  options: ConnectOverOptions = {}
+): Effect.Effect<WebSocket, ConnectError | HandshakeError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const to = yield* destination(url)
+    const opened = yield* openOver(flow, to, clientHandshake(options)).pipe(
+      within(options.handshakeTimeout ?? defaultHandshakeTimeout, to)
+    )
+    return yield* runConnection(opened, options)
+  }).pipe(
+    acquiring,
+    Effect.onError(() => Effect.sync(() => flow.destroy()))
+  )
 
 /**
  * A connection to a server as a layer: it is open while the layer is in use.
@@ -267,16 +367,37 @@ export const layer = (
 ): Layer.Layer<WebSocket, ConnectError | HandshakeError, Network> => Layer.scoped(WebSocket, connect(url, options))
 
 /**
+ * {@link layer} with its URL and options from the configuration: each of them, or all
+ * together, is a `Config`.
+ *
+ * @example
+ * ```ts
+ * import { Config } from "effect"
+ * import { WebSocket } from "effect-websocket"
+ *
+ * const Feed = WebSocket.layerConfig({
+ *   url: Config.url("FEED_URL"),
+ *   handshakeTimeout: Config.duration("FEED_TIMEOUT").pipe(Config.withDefault("5 seconds")),
+ *   tls: { cert: Config.string("FEED_CERT"), key: Config.redacted("FEED_KEY") }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  config: Config.Config.Wrap<ConnectOptions & { readonly url: string | URL }>
+): Layer.Layer<WebSocket, ConfigError.ConfigError | ConnectError | HandshakeError, Network> =>
+  Layer.scoped(
+    WebSocket,
+    Effect.flatMap(Config.unwrap(config), ({ url, ...options }) => connect(url, options))
+  )
+
+/**
  * @since 0.1.0
  * @category models
  */
-export interface AcceptOptions extends ConnectionOptions {
-  /** Subprotocols that are spoken, the preferred one first; the first that the client offered too is chosen. */
-  readonly subprotocols?: ReadonlyArray<string> | undefined
-  /** Which pages may connect. Default `OriginPolicy.sameOrigin`. */
-  readonly origin?: OriginPolicy.OriginPolicy | undefined
-  /** More headers for the 101. */
-  readonly headers?: Headers.Input | undefined
+export interface AcceptOptions extends ConnectionOptions, HandshakeOptions {
   /** Bound on the client's request. Default `defaultHandshakeTimeout`, 10 seconds. */
   readonly handshakeTimeout?: Duration.DurationInput | undefined
   /**
@@ -307,17 +428,16 @@ export const accept = (
 ): Effect.Effect<WebSocket, HandshakeError, Scope.Scope> =>
   Effect.gen(function* () {
     yield* Effect.addFinalizer(() => Effect.sync(() => flow.destroy()))
-    const handshake = handshakeFrom(options)
-    if (options.key !== undefined) {
-      const accepted = acceptKey(options.key, handshake)
-      return yield* answer(flow, { head: undefined, rest: new Uint8Array(0) }, accepted, options)
-    }
+    if (options.key !== undefined) return yield* answer(flow, nothing, acceptKey(options.key, options), options)
     const timeout = Duration.decode(options.handshakeTimeout ?? defaultHandshakeTimeout)
-    const request = yield* readRequest(flow, {}, timeout)
-    return yield* answer(flow, request, decide(request.head, flow.secure, handshake), options)
+    const { head, rest } = yield* readRequest(flow, { maxBytes: options.maxHeadSize }, timeout)
+    const checked = check(head, flow, options)
+    return yield* answer(flow, rest, "_tag" in checked ? checked : agree(checked, options), options)
   }).pipe(
     Effect.catchTag("Refusal", (refusal) =>
       refuse(flow, refusal, Duration.decode(options.closeTimeout ?? defaultCloseTimeout))
     ),
     acquiring
   )
+
+const nothing = new Uint8Array(0)

@@ -18,21 +18,18 @@
  *
  * @since 0.1.0
  */
-import * as Http from "node:http"
+import type * as Http from "node:http"
 import type * as Https from "node:https"
 import type { Duplex } from "node:stream"
-import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
-import type * as Scope from "effect/Scope"
 import type { Address, Flow } from "./Flow.js"
 import { connect } from "./internal/nodeConnect.js"
 import { NodeFlow } from "./internal/nodeFlow.js"
 import * as Listening from "./internal/nodeListen.js"
-import { ignore } from "./internal/nodeSocket.js"
+import * as Upgrading from "./internal/nodeUpgrade.js"
 import { Network } from "./Network.js"
-import { HandshakeError } from "./WebSocketError.js"
 
 /**
  * How long an accepted connection may take for its TLS handshake, in
@@ -99,25 +96,27 @@ export const layer: Layer.Layer<Network> = Layer.sync(Network, () =>
           )
         )
       ),
-    upgrade
+    upgrade: Upgrading.upgrade
   })
 )
 
 // --- upgrading
 
-const taken = new WeakSet<Duplex>()
-const heads = new WeakMap<Duplex, Uint8Array>()
-
 /**
  * Makes a Node HTTP server ready for upgrades inside an @effect/platform
- * application, before it is given to `NodeHttpServer`.
+ * application, before it is given to `NodeHttpServer`. Always use it where a
+ * route may upgrade.
  *
  * Between the moment at which Node hands an upgrade's socket over and the one
  * at which the application takes it, middleware and routing run. Node has
  * removed its own listeners by then, so that a peer that resets the connection
  * in between would kill the process. A prepared server survives it, and keeps
  * the bytes that came right behind the request, which would be lost otherwise.
- * Always use it where a route may upgrade.
+ *
+ * It ends, too. `close` of a prepared server destroys the connections that have carried
+ * no request yet, which browsers open ahead and Node would wait for without limit. A
+ * request that comes before the application serves, or while it shuts down, is answered
+ * with 503 instead of being left without an answer.
  *
  * @example
  * ```ts
@@ -131,57 +130,5 @@ const heads = new WeakMap<Duplex, Uint8Array>()
  * @since 0.1.0
  * @category upgrading
  */
-export const prepareServer = <Server extends Http.Server | Https.Server>(server: Server): Server => {
-  // First in line: the listener of NodeHttpServer may be there already.
-  server.prependListener("upgrade", (_: Http.IncomingMessage, socket: Duplex, head: Uint8Array) => {
-    socket.on("error", ignore)
-    socket.once("finish", refused)
-    if (head.length > 0) heads.set(socket, head)
-  })
-  return server
-}
-
-/**
- * How long a client may take to close the connection after its upgrade was
- * refused, in milliseconds: 5 seconds, several round trips of the slowest links.
- */
-const refusedTimeout = 5_000
-
-/** The application has answered an upgrade, and ended the connection, without taking it over. */
-function refused(this: Duplex): void {
-  // Node counts it among its HTTP connections no more: no timeout of Node's holds for it, and
-  // unless it is read the client's FIN is never seen. A client that doesn't close would hold
-  // the descriptor, and the server's own end, for ever.
-  this.resume()
-  const timer = setTimeout(() => this.destroy(), refusedTimeout)
-  this.once("close", () => clearTimeout(timer))
-}
-
-const upgrade = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Flow, HandshakeError, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.suspend(() => {
-      const source = request.source
-      if (!(source instanceof Http.IncomingMessage)) {
-        return refuse(
-          "the request doesn't come from a Node HTTP server, so this network can't take its connection over"
-        )
-      }
-      // Node sets it if the request asks for an upgrade and the server listens for that.
-      if (Reflect.get(source, "upgrade") !== true) {
-        return refuse("the request doesn't ask for an upgrade")
-      }
-      const socket = source.socket
-      if (taken.has(socket)) return refuse("the connection of this request was taken over already")
-      taken.add(socket)
-      const flow = fromDuplex(socket)
-      socket.removeListener("error", ignore)
-      socket.removeListener("finish", refused)
-      const head = heads.get(socket)
-      heads.delete(socket)
-      if (head !== undefined) flow.unshift(head)
-      return Effect.succeed(flow)
-    }),
-    (flow) => Effect.sync(() => flow.destroy())
-  )
-
-const refuse = (rule: string) => Effect.fail(new HandshakeError({ rule, address: "HTTP request" }))
+export const prepareServer: <Server extends Http.Server | Https.Server>(server: Server) => Server =
+  Upgrading.prepareServer

@@ -8,31 +8,67 @@
  *
  * @since 0.1.0
  */
+import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import type * as HttpServerRespondable from "@effect/platform/HttpServerRespondable"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
-import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Flow from "./Flow.js"
-import { heartbeat } from "./internal/running.js"
-import { answer, decide, fromHttp, handshakeFrom, readRequest, refuse } from "./internal/server.js"
-import { type Listener, Network, type TlsServerOptions } from "./Network.js"
-import { type Refusal, refusalOf } from "./protocol/head.js"
+import { checkHttp, refusalResponse, upgradeHttp } from "./internal/httpUpgrade.js"
+import { type Admit, decided, listening } from "./internal/listening.js"
+import { defaultDrainTimeout } from "./internal/options.js"
+import type { HandshakeOptions, Request, Terms } from "./internal/server.js"
+import { inVisit, logRefusal, runHandler, Visit } from "./internal/serving.js"
+import type { Listener, Network, TlsServerOptions } from "./Network.js"
 import * as WebSocket from "./WebSocket.js"
-import { type HandshakeError, isWebSocketError, type ListenError } from "./WebSocketError.js"
+import { HandshakeError, type ListenError } from "./WebSocketError.js"
 
+export { defaultDrainTimeout } from "./internal/options.js"
 /**
- * How a server answers upgrade requests: for the whole server, or for one handler.
+ * How upgrade requests are answered: for the whole server, or for one handler.
  *
  * @since 0.1.0
  * @category models
  */
-export type HandshakeOptions = Pick<WebSocket.AcceptOptions, "subprotocols" | "origin" | "headers">
+/**
+ * A valid upgrade request that nothing was answered to yet: what a decision is made on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type { HandshakeOptions, Request } from "./internal/server.js"
+
+/**
+ * The decision to accept a request.
+ *
+ * `data` goes to the handler: the user, a session, whatever was found out.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Decision<out A> extends Terms {
+  readonly data: A
+}
+
+/**
+ * Decides on an upgrade request: accepts it, with data for its handler, or fails with the
+ * response that refuses it: an `HttpServerResponse`, or anything that can be made into one.
+ *
+ * It runs after the request was found valid and its origin allowed, and before the 101, in
+ * bounded time: `handshakeTimeout`. A defect in it is answered with 500, and logged.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Decide<A, R = never> = (
+  request: Request
+) => Effect.Effect<Decision<A>, HttpServerRespondable.Respondable, R>
 
 /**
  * @since 0.1.0
@@ -52,6 +88,14 @@ export interface ServerOptions extends Omit<WebSocket.AcceptOptions, "key"> {
   readonly tls?: TlsServerOptions | undefined
   /** Connections open at once; more are refused with 503. Default {@link defaultMaxConnections}. */
   readonly maxConnections?: number | undefined
+  /**
+   * Connections open at once from one address, or from one /64 of IPv6; more are refused with
+   * 429. This machine's own programs and Unix sockets are exempt. Behind a proxy all come from
+   * one address, unless `trustedProxies` says so. Default {@link defaultMaxConnectionsPerAddress}.
+   */
+  readonly maxConnectionsPerAddress?: number | undefined
+  /** How long a handler may go on when its connection is over, or the server closes. Default {@link defaultDrainTimeout}. */
+  readonly drainTimeout?: Duration.DurationInput | undefined
 }
 
 /**
@@ -63,14 +107,14 @@ export interface ServerOptions extends Omit<WebSocket.AcceptOptions, "key"> {
  */
 export const defaultMaxConnections = 10_000
 
-/** What serves the requests for a path. */
-interface Route {
-  readonly path: string | undefined
-  readonly handshake: HandshakeOptions
-  readonly handler: (socket: WebSocket.WebSocket) => Effect.Effect<unknown, unknown, Scope.Scope>
-  /** The fibers that run its connections; they end with it. */
-  readonly fibers: FiberSet.FiberSet<unknown, unknown>
-}
+/**
+ * Connections from one address: 500, a large office behind one; twenty such addresses
+ * fill a server.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultMaxConnectionsPerAddress = 500
 
 /**
  * A server that listens.
@@ -95,8 +139,27 @@ export class WebSocketServer extends Context.Tag("effect-websocket/WebSocketServ
       handler: (socket: WebSocket.WebSocket) => Effect.Effect<unknown, E, R>,
       options?: ServeOptions
     ) => Effect.Effect<void, never, R | Scope.Scope>
+    /** Runs a handler for each connection that was decided for, until the scope closes. See {@link serveWith}. */
+    readonly serveWith: <A, RD, E, R>(
+      decide: Decide<A, RD>,
+      handler: (socket: WebSocket.WebSocket, data: A) => Effect.Effect<unknown, E, R>,
+      options?: ServeOptions
+    ) => Effect.Effect<void, never, RD | R | Scope.Scope>
+    /** Answers requests that are no upgrades until the scope closes. See {@link serveHttp}. */
+    readonly serveHttp: <E, R = never>(app: HttpApplication<E, R>) => Effect.Effect<void, never, R | Scope.Scope>
   }
 >() {}
+
+/**
+ * An HTTP application, as `HttpRouter` and `HttpApp` make it; `R` is what it needs beside its request.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type HttpApplication<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | PerRequest>
+
+/** What each request brings by itself. */
+type PerRequest = HttpServerRequest.HttpServerRequest | Scope.Scope
 
 /**
  * @since 0.1.0
@@ -112,10 +175,12 @@ export interface ServeOptions extends HandshakeOptions {
  *
  * A request that comes before the first handler waits for it, no longer than
  * `handshakeTimeout`; one that no handler is for is answered with 404, and one
- * that is no valid upgrade with the status that says why.
+ * that is no valid upgrade with the status that says why, or by the application of
+ * {@link serveHttp}.
  *
- * When the scope closes, the server stops accepting, closes all connections at
- * once with 1001, and waits for them, at most `closeTimeout`.
+ * When the scope closes, the server stops accepting, sends 1001 to all connections at once,
+ * gives their handlers `drainTimeout` to finish, then interrupts them and destroys what is
+ * left: it takes no longer than `drainTimeout` and `closeTimeout` together.
  *
  * @since 0.1.0
  * @category constructors
@@ -124,50 +189,7 @@ export const make = (
   options: ServerOptions = {}
 ): Effect.Effect<WebSocketServer["Type"], ListenError, Network | Scope.Scope> =>
   Effect.gen(function* () {
-    const network = yield* Network
-    const handshakeTimeout = Duration.decode(options.handshakeTimeout ?? WebSocket.defaultHandshakeTimeout)
-    const closeTimeout = Duration.decode(options.closeTimeout ?? WebSocket.defaultCloseTimeout)
-    const maxConnections = options.maxConnections ?? defaultMaxConnections
-    const routes = new Set<Route>()
-    const served = yield* Deferred.make<void>()
-    const heart = yield* heartbeat(options)
-    let connections = 0
-
-    const routeFor = (target: string): Effect.Effect<Route, Refusal> =>
-      Effect.suspend(() => {
-        const [path] = target.split("?", 1)
-        const all = [...routes]
-        const route = all.find((each) => each.path === path) ?? all.find((each) => each.path === undefined)
-        return route === undefined
-          ? Effect.fail(refusalOf(404, "nothing is served at this path"))
-          : Effect.succeed(route)
-      })
-
-    const handle = (flow: Flow.Flow) =>
-      Effect.gen(function* () {
-        if (connections > maxConnections) return yield* Effect.fail(refusalOf(503, "the server has no room left"))
-        const request = yield* readRequest(flow, {}, handshakeTimeout)
-        yield* Effect.timeoutFail(Deferred.await(served), {
-          duration: handshakeTimeout,
-          onTimeout: () => refusalOf(503, "the server has no handler yet")
-        })
-        const route = yield* routeFor(request.head.target)
-        yield* Effect.withFiberRuntime((fiber) => FiberSet.add(route.fibers, fiber))
-        const accepted = decide(request.head, flow.secure, handshakeFrom({ ...options, ...route.handshake }))
-        yield* runHandler(answer(flow, request, accepted, options, Effect.succeed(heart)), route.handler)
-      }).pipe(
-        Effect.catchTag("Refusal", (refusal) => refuse(flow, refusal, closeTimeout)),
-        logRefusal,
-        Effect.ensuring(
-          Effect.sync(() => {
-            connections--
-            flow.destroy()
-          })
-        )
-      )
-
-    const fork = yield* FiberSet.makeRuntime<never>()
-    const listener = yield* network.listen(
+    const server = yield* listening(
       {
         address:
           options.path === undefined
@@ -175,79 +197,64 @@ export const make = (
             : { _tag: "UnixAddress", path: options.path },
         tls: options.tls
       },
-      (flow) => {
-        connections++
-        fork(handle(flow))
+      {
+        ...options,
+        maxConnections: options.maxConnections ?? defaultMaxConnections,
+        maxConnectionsPerAddress: options.maxConnectionsPerAddress ?? defaultMaxConnectionsPerAddress,
+        handshakeTimeout: Duration.decode(options.handshakeTimeout ?? WebSocket.defaultHandshakeTimeout),
+        closeTimeout: Duration.decode(options.closeTimeout ?? WebSocket.defaultCloseTimeout),
+        drainTimeout: Duration.decode(options.drainTimeout ?? defaultDrainTimeout)
       }
     )
+    const serveWith = <A, RD, E, R>(
+      decide: Decide<A, RD>,
+      handler: (socket: WebSocket.WebSocket, data: A) => Effect.Effect<unknown, E, R>,
+      { path, ...handshake }: ServeOptions = {}
+    ): Effect.Effect<void, never, RD | R | Scope.Scope> =>
+      Effect.flatMap(admission(decide, handler), (admit) => server.addRoute(path, handshake, admit))
     return WebSocketServer.of({
-      address: listener.address,
-      url: urlOf(listener),
-      connections: Effect.sync(() => connections),
-      serve: (handler, { path, ...handshake } = {}) =>
-        Effect.gen(function* () {
-          const context = yield* Effect.context<Effect.Effect.Context<ReturnType<typeof handler>>>()
-          const fibers = yield* FiberSet.make<unknown, unknown>()
-          const route: Route = {
-            path,
-            handshake,
-            fibers,
-            handler: (socket) =>
-              Effect.mapInputContext(handler(socket), (own: Context.Context<Scope.Scope>) =>
-                Context.merge(context, own)
-              )
-          }
-          yield* Effect.acquireRelease(
-            Effect.sync(() => routes.add(route)),
-            () => Effect.sync(() => routes.delete(route))
+      address: server.listener.address,
+      url: urlOf(server.listener),
+      connections: server.connections,
+      serve: (handler, options) => serveWith(acceptAll, handler, options),
+      serveWith,
+      serveHttp: <E, R = never>(app: HttpApplication<E, R>) =>
+        Effect.flatMap(Effect.context<R>(), (context) => {
+          const provided = Effect.mapInputContext(app, (own: Context.Context<PerRequest>) =>
+            Context.merge(context, own)
           )
-          yield* Deferred.succeed(served, undefined)
+          return server.setHttp((request, respond) =>
+            Effect.provideService(
+              HttpApp.toHandled(provided, (_, response) => respond(response)),
+              HttpServerRequest.HttpServerRequest,
+              request
+            )
+          )
         })
     })
   })
 
+const acceptAll = () => Effect.succeed({ data: undefined })
+
+/** A decision and a handler with what they need, as the server keeps them. */
+const admission = <A, RD, E, R>(
+  decide: Decide<A, RD>,
+  handler: (socket: WebSocket.WebSocket, data: A) => Effect.Effect<unknown, E, R>
+): Effect.Effect<Admit, never, RD | R> =>
+  Effect.map(
+    Effect.context<RD | R>(),
+    (context) => (request) =>
+      Effect.map(Effect.provide(decide(request), context), ({ data, ...terms }) => ({
+        terms,
+        handler: (socket) =>
+          Effect.mapInputContext(handler(socket, data), (own: Context.Context<Scope.Scope>) =>
+            Context.merge(context, own)
+          )
+      }))
+  )
+
 const urlOf = ({ address, secure }: Listener): string =>
   address._tag === "UnixAddress" ? address.path : `${secure ? "wss" : "ws"}://${Flow.formatAddress(address)}/`
-
-/** Runs a handler in the scope of its connection. What it fails with closes the connection, and is logged. */
-const runHandler = <E, RC, EH, R>(
-  connection: Effect.Effect<WebSocket.WebSocket, E, RC>,
-  handler: (socket: WebSocket.WebSocket) => Effect.Effect<unknown, EH, R>
-): Effect.Effect<void, E, Exclude<RC | R, Scope.Scope>> =>
-  Effect.scoped(
-    Effect.flatMap(connection, (socket) =>
-      handler(socket).pipe(
-        Effect.tapErrorCause((cause) => logFailure(socket, cause)),
-        Effect.mapError(() => handlerFailed)
-      )
-    )
-  ).pipe(
-    Effect.catchIf(
-      (error): error is typeof handlerFailed => error === handlerFailed,
-      () => Effect.void
-    ),
-    Effect.catchAllDefect(() => Effect.void),
-    Effect.asVoid
-  )
-
-const handlerFailed = { _tag: "HandlerFailed" } as const
-
-/** A connection that ends is its handler's ordinary fate; anything else wants to be seen. */
-const logFailure = (socket: WebSocket.WebSocket, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Effect.flatMap(socket.isOpen, (open) => {
-    if (Cause.isInterruptedOnly(cause)) return Effect.void
-    const log = !open && isWebSocketError(Cause.squash(cause)) ? Effect.logDebug : Effect.logError
-    return Effect.annotateLogs(
-      log("WebSocket handler failed", cause),
-      "address",
-      Flow.formatAddress(socket.remoteAddress)
-    )
-  })
-
-const logRefusal = <R>(connection: Effect.Effect<void, HandshakeError, R>): Effect.Effect<void, never, R> =>
-  Effect.catchAll(connection, (error) =>
-    Effect.annotateLogs(Effect.logDebug("WebSocket handshake refused", error.message), "address", error.address)
-  )
 
 /**
  * Listens while the layer is in use: see {@link make}.
@@ -261,7 +268,7 @@ const logRefusal = <R>(connection: Effect.Effect<void, HandshakeError, R>): Effe
  * const Echo = WebSocketServer.serve((socket) => Stream.run(socket.messages, socket.sink))
  *
  * const Main = Echo.pipe(
- *   Layer.provide(WebSocketServer.layer({ port: 8080, pingInterval: "30 seconds" })),
+ *   Layer.provide(WebSocketServer.layer({ port: 8080 })),
  *   Layer.provide(NodeNetwork.layer)
  * )
  *
@@ -275,11 +282,34 @@ export const layer = (options?: ServerOptions): Layer.Layer<WebSocketServer, Lis
   Layer.scoped(WebSocketServer, make(options))
 
 /**
+ * Like {@link layer}, with options that may be read from the configuration.
+ *
+ * @example
+ * ```ts
+ * import { Config } from "effect"
+ * import { WebSocketServer } from "effect-websocket"
+ *
+ * const Server = WebSocketServer.layerConfig({
+ *   port: Config.integer("PORT").pipe(Config.withDefault(8080)),
+ *   host: Config.string("HOST").pipe(Config.withDefault("0.0.0.0"))
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<ServerOptions>
+): Layer.Layer<WebSocketServer, ListenError | ConfigError.ConfigError, Network> =>
+  Layer.scoped(WebSocketServer, Effect.flatMap(Config.unwrap(options), make))
+
+/**
  * Runs a handler for each connection of the surrounding server.
  *
- * The handler is the connection's scope: when it ends, the connection is closed.
- * Its failure closes with 1011, and is logged as an error, unless it failed because
- * the connection had ended. Connections run concurrently, each in a fiber of its own.
+ * The handler is the connection's scope: when it ends, the connection is closed. Its
+ * failure closes with 1011, and is logged as an error, unless it failed because the
+ * connection had ended. When the connection ends first, the handler has `drainTimeout` to
+ * finish, then it is interrupted. Connections run concurrently, each in a fiber of its own.
  *
  * @since 0.1.0
  * @category layers
@@ -291,10 +321,68 @@ export const serve = <E, R>(
   Layer.scopedDiscard(Effect.flatMap(WebSocketServer, (server) => server.serve(handler, options)))
 
 /**
+ * Decides on each request first, and runs the handler with what the decision found out:
+ * see {@link Decide} and {@link serve}.
+ *
+ * @example
+ * ```ts
+ * import { HttpServerResponse } from "@effect/platform"
+ * import { Effect } from "effect"
+ * import { WebSocketServer } from "effect-websocket"
+ *
+ * const Chat = WebSocketServer.serveWith(
+ *   ({ cookies, subprotocols }) =>
+ *     cookies["session"] === "letmein"
+ *       ? Effect.succeed({ data: { user: "ada" }, subprotocol: subprotocols.find((name) => name.startsWith("chat.")) })
+ *       : Effect.fail(HttpServerResponse.text("log in first", { status: 401 })),
+ *   (socket, { user }) => socket.send(`hello ${user}`),
+ *   { path: "/chat" }
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const serveWith = <A, RD, E, R>(
+  decide: Decide<A, RD>,
+  handler: (socket: WebSocket.WebSocket, data: A) => Effect.Effect<unknown, E, R>,
+  options?: ServeOptions
+): Layer.Layer<never, never, WebSocketServer | RD | Exclude<R, Scope.Scope>> =>
+  Layer.scopedDiscard(Effect.flatMap(WebSocketServer, (server) => server.serveWith(decide, handler, options)))
+
+/**
+ * Answers requests to the surrounding server that are no upgrades with an HTTP
+ * application: a health check, a page, metrics.
+ *
+ * It is a small HTTP server: one request for each connection, a body of 1 MiB at the most,
+ * with a Content-Length. For more, use `NodeHttpServer` and {@link upgrade} in its routes.
+ *
+ * @example
+ * ```ts
+ * import { HttpRouter, HttpServerResponse } from "@effect/platform"
+ * import { WebSocketServer } from "effect-websocket"
+ *
+ * const Health = WebSocketServer.serveHttp(
+ *   HttpRouter.empty.pipe(HttpRouter.get("/healthz", HttpServerResponse.text("ok")))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const serveHttp = <E, R = never>(
+  app: HttpApplication<E, R>
+): Layer.Layer<never, never, WebSocketServer | Exclude<R, Scope.Scope>> =>
+  Layer.scopedDiscard(Effect.flatMap(WebSocketServer, (server) => server.serveHttp(app)))
+
+/**
  * @since 0.1.0
  * @category models
  */
-export interface UpgradeOptions extends WebSocket.ConnectionOptions, HandshakeOptions {}
+export interface UpgradeOptions
+  extends WebSocket.ConnectionOptions,
+    HandshakeOptions,
+    Pick<ServerOptions, "drainTimeout" | "handshakeTimeout"> {}
 
 /**
  * A route of an `@effect/platform` HTTP server that turns its requests into
@@ -305,8 +393,8 @@ export interface UpgradeOptions extends WebSocket.ConnectionOptions, HandshakeOp
  * The response of one that was upgraded exists for middleware only (status 101);
  * nothing of it is written.
  *
- * `NodeHttpServer` interrupts the request, and so the handler, when the client
- * resets the connection; every other end reaches the handler as a typed error.
+ * When the HTTP server ends, or thinks that its client has gone, it interrupts its requests:
+ * the connection is then closed with 1001, and the handler has `drainTimeout` to finish.
  *
  * Fails with `HandshakeError` if the `Network` isn't the one that the HTTP server
  * runs on: `NodeNetwork.layer` goes with `NodeHttpServer`.
@@ -330,34 +418,49 @@ export interface UpgradeOptions extends WebSocket.ConnectionOptions, HandshakeOp
  */
 export const upgrade = <E, R>(
   handler: (socket: WebSocket.WebSocket) => Effect.Effect<unknown, E, R>,
-  options: UpgradeOptions = {}
+  options?: UpgradeOptions
 ): Effect.Effect<
   HttpServerResponse.HttpServerResponse,
   HandshakeError,
   HttpServerRequest.HttpServerRequest | Network | Exclude<R, Scope.Scope>
+> => upgradeWith(acceptAll, handler, options)
+
+/**
+ * Like {@link upgrade}, with a decision first: see {@link Decide}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const upgradeWith = <A, RD, E, R>(
+  decide: Decide<A, RD>,
+  handler: (socket: WebSocket.WebSocket, data: A) => Effect.Effect<unknown, E, R>,
+  options: UpgradeOptions = {}
+): Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  HandshakeError,
+  HttpServerRequest.HttpServerRequest | Network | RD | Exclude<R, Scope.Scope>
 > =>
   Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest
-    const network = yield* Network
-    const head = fromHttp(request)
-    const accepted = decide(head, isEncrypted(request.source), handshakeFrom(options))
-    if ("_tag" in accepted) return refusalResponse(accepted)
-    const connection = Effect.flatMap(network.upgrade(request), (flow) =>
-      answer(flow, { head, rest: new Uint8Array(0) }, accepted, options)
-    )
-    yield* runHandler(connection, handler)
+    const checked = checkHttp(request, options)
+    if ("_tag" in checked) return yield* Effect.fail(checked)
+    const handshakeTimeout = Duration.decode(options.handshakeTimeout ?? WebSocket.defaultHandshakeTimeout)
+    const { data, ...terms } = yield* decided(decide(checked.request), handshakeTimeout)
+    const visit = new Visit()
+    const patience = {
+      drainTimeout: Duration.decode(options.drainTimeout ?? defaultDrainTimeout),
+      closeTimeout: Duration.decode(options.closeTimeout ?? WebSocket.defaultCloseTimeout)
+    }
+    const connection = upgradeHttp(request, checked, options, terms, visit.opened)
+    const run = runHandler(connection, (socket) => handler(socket, data), visit, patience)
+    yield* inVisit(run, visit, patience)
     return HttpServerResponse.empty({ status: 101 })
-  }).pipe(Effect.catchTag("Refusal", (refusal) => Effect.succeed(refusalResponse(refusal))))
-
-const refusalResponse = ({ status, headers, rule }: Refusal) =>
-  HttpServerResponse.text(`${rule}\n`, { status, headers: [...headers, ["connection", "close"]] })
-
-/** Whether the socket under a server's own request object is TLS, as Node tells it. */
-const isEncrypted = (source: unknown): boolean =>
-  typeof source === "object" &&
-  source !== null &&
-  "socket" in source &&
-  typeof source.socket === "object" &&
-  source.socket !== null &&
-  "encrypted" in source.socket &&
-  source.socket.encrypted === true
+  }).pipe(
+    Effect.catchTag("Refusal", (refusal) =>
+      Effect.as(
+        logRefusal(new HandshakeError({ rule: refusal.rule, address: "HTTP request", status: refusal.status })),
+        refusalResponse(refusal)
+      )
+    ),
+    Effect.catchTag("Declined", ({ response }) => Effect.succeed(response))
+  )

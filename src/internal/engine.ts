@@ -19,6 +19,7 @@ import * as Wire from "../protocol/frame.js"
 import type { Breach } from "../protocol/violation.js"
 import type { IoError } from "../WebSocketError.js"
 import { FrameQueue } from "./frameQueue.js"
+import { Pings, type Settle } from "./pings.js"
 
 export interface EngineOptions extends Limits {
   readonly role: Role
@@ -29,6 +30,17 @@ export interface EngineOptions extends Limits {
   readonly nextKey: () => number
   /** What was negotiated in the opening handshake. */
   readonly extension: MessageExtension | undefined
+  readonly meter: Meter
+}
+
+/** What is counted, once for each read and each write, so that counting costs nothing per message. */
+export interface Meter {
+  readonly received: (messages: number, bytes: number) => void
+  readonly sent: (messages: number, bytes: number) => void
+  /** So many bytes more wait for a slow peer; fewer, if it is negative. */
+  readonly queued: (change: number) => void
+  /** The peer has taken what waited, or is gone: so much it was at the most. */
+  readonly caughtUp: (peak: number) => void
 }
 
 /** How a connection ended: by the protocol, or by the transport. */
@@ -72,6 +84,18 @@ export class Engine implements Flow.Handler, Events {
   private finished = false
   private readers: Array<Wake> = []
   private writers: Array<Wake> = []
+  private readonly pings = new Pings()
+  /** Messages since the meter was told. */
+  private received = 0
+  private sent = 0
+  private written = 0
+  /** Bytes that wait for a slow peer, as the meter knows it, and the most of them since it last waited for none. */
+  private queued = 0
+  private peak = 0
+  /** When it was last asked for a sign of life: what had left, and whether some had not. */
+  private left = 0
+  private backlog = false
+  private active = true
 
   constructor(
     readonly flow: Flow.Flow,
@@ -103,9 +127,13 @@ export class Engine implements Flow.Handler, Events {
 
   data(bytes: Uint8Array): void {
     this.heard = true
+    let consumed = bytes.length
     if (this.options.extension === undefined) this.connection.consume(bytes)
-    else this.consumePiecewise(bytes)
+    else consumed = this.consumePiecewise(bytes)
     if (this.connection.ends) this.concludeSoon()
+    this.options.meter.received(this.received, consumed)
+    if (this.received > 0) this.active = true
+    this.received = 0
     this.settle()
   }
 
@@ -125,15 +153,20 @@ export class Engine implements Flow.Handler, Events {
     }
   }
 
-  /** Takes no more of a read than the receive buffer has room for: what is small here may be large once inflated. */
-  private consumePiecewise(bytes: Uint8Array): void {
+  /**
+   * Takes no more of a read than the receive buffer has room for: what is small here may be
+   * large once inflated. Answers how much that was.
+   */
+  private consumePiecewise(bytes: Uint8Array): number {
     for (let at = 0; at < bytes.length; at += pieceSize) {
       this.connection.consume(bytes.subarray(at, at + pieceSize))
       if (!this.crowded || this.connection.outcome !== undefined || this.connection.isClosing) continue
       this.pause()
-      this.flow.unshift(bytes.subarray(at + pieceSize))
-      return
+      const rest = bytes.subarray(at + pieceSize)
+      this.flow.unshift(rest)
+      return bytes.length - rest.length
     }
+    return bytes.length
   }
 
   end(): void {
@@ -146,6 +179,7 @@ export class Engine implements Flow.Handler, Events {
     this.congested = false
     this.connection.setCongested(false)
     this.flush()
+    this.measureQueue()
     this.wakeWriters()
   }
 
@@ -155,8 +189,10 @@ export class Engine implements Flow.Handler, Events {
     this.connection.receiveEnd()
     this.ending ??= error ?? this.connection.outcome
     this.connection.output.clear()
+    this.measureQueue()
     this.beginClosing()
     wake(this.readers)
+    this.pings.end()
     this.onDone()
   }
 
@@ -197,16 +233,20 @@ export class Engine implements Flow.Handler, Events {
   // ---------------------------------------------------- from the state machine
 
   message(message: Message): void {
+    this.received++
     if (this.isDropping()) return
     this.inbox.push(message)
     this.inboxWeight += weigh(message)
   }
 
   frame(frame: Frame): void {
+    if (frame.fin && !Wire.isControl(frame.opcode)) this.received++
     if (!this.isDropping()) this.frames?.push(frame)
   }
 
-  pong(_payload: Uint8Array): void {}
+  pong(payload: Uint8Array): void {
+    this.pings.pong(payload)
+  }
 
   /** After our own Close, reading goes on to find the peer's: from the first message that has no room, all are dropped. */
   private isDropping(): boolean {
@@ -307,6 +347,7 @@ export class Engine implements Flow.Handler, Events {
   /** Queues a message. Only while open. */
   send(message: Message, compress?: boolean | undefined): Breach | undefined {
     const breach = this.connection.sendMessage(message, compress)
+    if (breach === undefined) this.sent++
     this.scheduleFlush()
     return breach
   }
@@ -314,6 +355,7 @@ export class Engine implements Flow.Handler, Events {
   /** Queues a frame. Only while open. */
   sendFrame(frame: Frame): Breach | undefined {
     const breach = this.connection.sendFrame(frame)
+    if (breach === undefined && frame.fin && !Wire.isControl(frame.opcode)) this.sent++
     this.scheduleFlush()
     if (breach === undefined && frame.opcode === Wire.close) this.beginClosing()
     return breach
@@ -342,18 +384,41 @@ export class Engine implements Flow.Handler, Events {
     return () => remove(this.writers, writer)
   }
 
-  /** Asks the peer for a sign of life. */
-  ping(): void {
-    if (!this.isOpen) return
-    this.connection.sendPing()
+  /**
+   * Asks the peer for a sign of life, and calls `settle` once: when the pong came, or
+   * with false when none can come any more. Answers how to take that back.
+   */
+  ping(settle: Settle): () => void {
+    if (!this.isOpen) {
+      settle(false)
+      return () => {}
+    }
+    const { payload, forget } = this.pings.expect(settle)
+    this.connection.sendPing(payload)
     this.scheduleFlush()
+    return forget
   }
 
-  /** Whether anything arrived since this was last asked. A peer that we don't read from can't be heard. */
+  /**
+   * Whether the peer gave a sign of life since this was last asked: something came from
+   * it, or it took something. One that we don't read from can't be heard.
+   */
   isAlive(): boolean {
-    const alive = this.heard || this.paused
+    const waiting = this.flow.bufferedBytes()
+    const taken = this.written - waiting
+    // What the operating system takes while it has room says nothing of the peer; what it takes of a backlog does.
+    const alive = this.heard || this.paused || (this.backlog && taken > this.left)
     this.heard = false
+    this.backlog = waiting > 0
+    this.left = taken
     return alive
+  }
+
+  /** Whether messages went either way since this was last asked. */
+  isActive(): boolean {
+    const active = this.active || this.weight > 0 || this.full
+    this.active = false
+    return active
   }
 
   private wakeWriters(): void {
@@ -375,23 +440,41 @@ export class Engine implements Flow.Handler, Events {
 
   private flush(): void {
     const { output } = this.connection
-    if (output.size === 0 || this.congested) return
+    if (this.congested) return this.measureQueue()
+    if (output.size === 0) return
     if (this.done || this.finished) {
       output.clear()
       return
     }
+    const { size } = output
     const pieces = output.take()
     const last = pieces.length - 1
     let free = true
     pieces.forEach((piece, index) => {
       free = this.flow.write(piece, index < last)
     })
+    this.written += size
+    this.options.meter.sent(this.sent, size)
+    if (this.sent > 0) this.active = true
+    this.sent = 0
     if (!free) {
       this.congested = true
       this.connection.setCongested(true)
+      this.measureQueue()
     }
     // The socket sends the FIN behind what it has not yet taken; no drain need be waited for.
     if (this.finishing) this.finish()
+  }
+
+  private measureQueue(): void {
+    const queued = this.congested && !this.done ? this.buffered : 0
+    if (queued === this.queued) return
+    this.options.meter.queued(queued - this.queued)
+    this.queued = queued
+    this.peak = Math.max(this.peak, queued)
+    if (queued > 0) return
+    this.options.meter.caughtUp(this.peak)
+    this.peak = 0
   }
 
   /** Sends FIN, after all that is queued. */

@@ -12,6 +12,14 @@ export const fromEnding = (ending: Ending, address: string): WebSocketError => {
   return new ConnectionClosed({ code, reason, sentCode, initiator, clean, address })
 }
 
+/** The code that an ended connection is counted under. */
+export const codeOf = (ending: Ending | undefined): number => {
+  if (ending === undefined || ending instanceof IoError) return CloseCode.abnormal
+  if (ending._tag === "Closed") return ending.code
+  const { violation } = ending
+  return violation._tag === "Breach" ? violation.closeCode : CloseCode.messageTooBig
+}
+
 /** For operations after our Close was sent and before the peer's came. */
 export const closing = (sentCode: number | undefined, address: string): ConnectionClosed =>
   new ConnectionClosed({

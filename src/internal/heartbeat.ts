@@ -1,45 +1,87 @@
-// Pings to silent peers, and the end of those that stay silent.
+// Pings to peers, and the end of those that stay silent or idle.
 
-import type * as Duration from "effect/Duration"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as CloseCode from "../CloseCode.js"
 import * as Flow from "../Flow.js"
 import { IoError } from "../WebSocketError.js"
 import type { Engine } from "./engine.js"
+import { repeatedly } from "./timers.js"
 
-/** Watches connections for as long as their scopes are open. */
-export interface Heartbeat {
-  readonly watch: (engine: Engine) => Effect.Effect<void, never, Scope.Scope>
+/** In milliseconds; `Infinity` is never. */
+export interface Rhythm {
+  /** From ping to ping. */
+  readonly pingInterval: number
+  /** From a ping to the sign of life that it asks for. */
+  readonly pingTimeout: number
+  /** Timeouts in a row that end nothing. */
+  readonly maxMissedPongs: number
+  /** Without a message in either direction. */
+  readonly idleTimeout: number
 }
 
-/** One fiber and one timer for all connections, however many: each beat walks over them. */
-export const make = (
-  interval: Duration.Duration,
-  maxMissedPongs: number
-): Effect.Effect<Heartbeat, never, Scope.Scope> =>
-  Effect.gen(function* () {
-    const missed = new Map<Engine, number>()
-    const beat = Effect.sync(() => {
-      for (const [engine, count] of missed) {
-        if (engine.isAlive()) missed.set(engine, 0)
-        else if (count < maxMissedPongs) {
-          engine.ping()
-          missed.set(engine, count + 1)
-        } else {
-          missed.delete(engine)
-          engine.abort(silent(engine, count))
-        }
+/** Watches a connection until what this answers is called; tells how long each pong took, in milliseconds. */
+export const watch = (
+  engine: Engine,
+  rhythm: Rhythm,
+  onLatency: (milliseconds: number) => void
+): Effect.Effect<() => void> =>
+  Effect.flatMap(Effect.clock, (clock) =>
+    Effect.zipWith(
+      repeatedly(rhythm.pingInterval, pinging(engine, rhythm, clock, onLatency)),
+      repeatedly(rhythm.idleTimeout / idleLooks, idling(engine, rhythm, clock)),
+      (stopPinging, stopIdling) => () => {
+        stopPinging()
+        stopIdling()
       }
+    )
+  )
+
+const pinging = (
+  engine: Engine,
+  { pingInterval, pingTimeout, maxMissedPongs }: Rhythm,
+  clock: Clock.Clock,
+  onLatency: (milliseconds: number) => void
+) => {
+  let asked = false
+  let missed = 0
+  const ping = (): number => {
+    const sentAt = clock.unsafeCurrentTimeNanos()
+    engine.ping((answered) => {
+      if (answered) onLatency(Number(clock.unsafeCurrentTimeNanos() - sentAt) / 1_000_000)
     })
-    yield* Effect.forkScoped(Effect.forever(Effect.delay(beat, interval)))
-    return {
-      watch: (engine) =>
-        Effect.acquireRelease(
-          Effect.sync(() => missed.set(engine, 0)),
-          () => Effect.sync(() => missed.delete(engine))
-        )
+    asked = true
+    return pingTimeout
+  }
+  return (): number | undefined => {
+    if (!engine.isOpen) return undefined
+    const alive = engine.isAlive()
+    if (!asked) return ping()
+    if (!alive && ++missed > maxMissedPongs) {
+      engine.abort(silent(engine, missed))
+      return undefined
     }
-  })
+    if (!alive) return ping()
+    missed = 0
+    if (pingInterval <= pingTimeout) return ping()
+    asked = false
+    return pingInterval - pingTimeout
+  }
+}
+
+/** So often in an idle timeout it is looked whether there were messages: it ends a fourth too late at the most. */
+const idleLooks = 4
+
+const idling = (engine: Engine, { idleTimeout }: Rhythm, clock: Clock.Clock) => {
+  let activeAt = clock.unsafeCurrentTimeMillis()
+  return (now: number): number | undefined => {
+    if (!engine.isOpen) return undefined
+    if (engine.isActive()) activeAt = now
+    if (now - activeAt < idleTimeout) return idleTimeout / idleLooks
+    engine.sendClose(CloseCode.goingAway, "no message for too long")
+    return undefined
+  }
+}
 
 const silent = (engine: Engine, count: number): IoError =>
   new IoError({

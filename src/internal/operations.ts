@@ -2,6 +2,8 @@
 // suspending where they can: a fiber waits once for each socket read, not for each message.
 
 import * as Chunk from "effect/Chunk"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
@@ -86,6 +88,13 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
       payload: typeof payload === "string" ? encode(payload) : (payload ?? empty)
     })
 
+  const ping: Effect.Effect<Duration.Duration, WebSocketError> = Effect.flatMap(Clock.currentTimeNanos, (sentAt) => {
+    const elapsed = Effect.map(Clock.currentTimeNanos, (now) => Duration.nanos(now - sentAt))
+    return Effect.async<Duration.Duration, WebSocketError>((resume) =>
+      Effect.sync(engine.ping((answered) => resume(answered ? elapsed : fail)))
+    )
+  })
+
   const close = (code: number = CloseCode.normal, reason = ""): Effect.Effect<void, ProtocolError> =>
     Effect.suspend(() => {
       const breach = engine.sendClose(code, reason)
@@ -130,6 +139,7 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
 
   return {
     isOpen: Effect.sync(() => engine.isOpen),
+    bufferedBytes: Effect.sync(() => engine.buffered),
     receive,
     receiveAll,
     receiveFrame,
@@ -139,6 +149,7 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
     sendText: (text: string) => send(text),
     sendBinary: (bytes: Uint8Array) => send(bytes),
     sendAll,
+    ping,
     sendPing: control(Wire.ping),
     sendPong: control(Wire.pong),
     sendFrame,

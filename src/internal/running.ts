@@ -3,15 +3,18 @@
 import type * as Headers from "@effect/platform/Headers"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Option from "effect/Option"
 import type * as Flow from "../Flow.js"
 import type { MessageExtension } from "../protocol/extension.js"
 import type { Role } from "../protocol/frame.js"
 import { Rng } from "../Rng.js"
-import { drive } from "./driver.js"
-import * as Heartbeat from "./heartbeat.js"
+import { type Driven, drive } from "./driver.js"
+import { codeOf } from "./errors.js"
+import { watch } from "./heartbeat.js"
+import { meters } from "./meters.js"
 import { operations } from "./operations.js"
-import { type ConnectionOptions, defaultMaxMissedPongs, driverOptions } from "./options.js"
+import { type ConnectionOptions, driverOptions, rhythm } from "./options.js"
+import { connectionSpan } from "./tracing.js"
 
 /** What the opening handshake led to. */
 export interface Established {
@@ -24,35 +27,47 @@ export interface Established {
   readonly extension: MessageExtension | undefined
   /** How errors call the peer. */
   readonly address: string
+  /** The peer's own address, where proxies in between have told it. */
+  readonly remoteAddress?: Flow.Address | undefined
+  /** Whether the client connected by TLS, where proxies in between have told it. */
+  readonly secure?: boolean | undefined
 }
 
-/** A heartbeat as the options want it, or none. */
-export const heartbeat = (
-  options: ConnectionOptions
-): Effect.Effect<Heartbeat.Heartbeat | undefined, never, Scope.Scope> =>
-  options.pingInterval === undefined
-    ? Effect.succeed(undefined)
-    : Heartbeat.make(Duration.decode(options.pingInterval), options.maxMissedPongs ?? defaultMaxMissedPongs)
-
-/** Runs the connection in the scope. Without a `beating` of the caller's it has a heartbeat of its own. */
+/** Runs the connection in the scope; `opened` is told of it first. */
 export const runConnection = (
   established: Established,
   options: ConnectionOptions,
-  beating: Effect.Effect<Heartbeat.Heartbeat | undefined, never, Scope.Scope> = heartbeat(options)
+  opened?: (driven: Driven) => void
 ) =>
   Effect.gen(function* () {
     const { role, flow, rest, url, headers, subprotocol, extension, address } = established
-    const heart = yield* beating
+    const meter = meters[role]
+    const span = yield* connectionSpan(established)
     const driven = yield* drive(flow, rest, driverOptions(role, yield* Rng, extension, options))
-    if (heart !== undefined) yield* heart.watch(driven.engine)
+    const { engine, reading } = driven
+    opened?.(driven)
+    meter.opened()
+    let latency: number | undefined
+    const stopWatching = yield* watch(engine, rhythm(role, options), (milliseconds) => {
+      latency = milliseconds
+      meter.latency(milliseconds)
+    })
+    reading.addObserver(() => {
+      stopWatching()
+      const code = codeOf(engine.ending)
+      meter.closed(code)
+      span?.attribute("websocket.close.code", code)
+    })
     return {
       role,
       url,
       headers,
       subprotocol,
-      remoteAddress: flow.remoteAddress,
+      remoteAddress: established.remoteAddress ?? flow.remoteAddress,
       localAddress: flow.localAddress,
-      secure: flow.secure,
+      secure: established.secure ?? flow.secure,
+      span,
+      latency: Effect.sync(() => Option.map(Option.fromNullable(latency), Duration.millis)),
       ...operations(driven, address)
     }
-  })
+  }).pipe(Effect.uninterruptible)

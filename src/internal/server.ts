@@ -1,5 +1,6 @@
 // The server's side of the opening handshake.
 
+import * as Cookies from "@effect/platform/Cookies"
 import * as Headers from "@effect/platform/Headers"
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import type * as Duration from "effect/Duration"
@@ -9,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Flow from "../Flow.js"
 import * as Handshake from "../Handshake.js"
 import * as OriginPolicy from "../OriginPolicy.js"
-import { acceptFirst, type ExtensionSupport, type MessageExtension, type Negotiated } from "../protocol/extension.js"
+import { acceptFirst, type ExtensionSupport, type MessageExtension } from "../protocol/extension.js"
 import { acceptResponse, checkRequest, refusal } from "../protocol/handshake.js"
 import {
   type Complete,
@@ -21,114 +22,221 @@ import {
   refusalOf,
   requestReader
 } from "../protocol/head.js"
-import { isKey } from "../protocol/tokens.js"
+import { type Extension, isKey } from "../protocol/tokens.js"
 import { HandshakeError } from "../WebSocketError.js"
-import type { Heartbeat } from "./heartbeat.js"
+import type { Driven } from "./driver.js"
+import { checkHost, seenBy } from "./forwarded.js"
+import { headersOf } from "./headers.js"
 import { finishWith, readHead } from "./opening.js"
 import { type ConnectionOptions, extensions } from "./options.js"
 import { runConnection } from "./running.js"
 
-export interface ServerHandshake {
-  /** In order of preference. */
-  readonly subprotocols: ReadonlyArray<string>
-  readonly origin: OriginPolicy.OriginPolicy
-  /** Added to the 101. */
+/** How upgrade requests are answered, where no decision says something else. */
+export interface HandshakeOptions {
+  /** Subprotocols that are spoken, the preferred one first; the first that the client offered too is chosen. */
+  readonly subprotocols?: ReadonlyArray<string> | undefined
+  /** Which pages may connect. Default `OriginPolicy.sameOrigin`. */
+  readonly origin?: OriginPolicy.OriginPolicy | undefined
+  /**
+   * The hosts that are answered to (`app.example`, `127.0.0.1`, `[::1]`): a request whose Host is
+   * none of them is refused with 421. Ports mean nothing here. Default: any host.
+   *
+   * A server without authentication wants it, one on a private network or this machine alone above
+   * all: an attacker's name may point to its address (DNS rebinding), and then `sameOrigin` holds
+   * for the attacker's pages.
+   */
+  readonly hosts?: ReadonlyArray<string> | undefined
+  /** More headers for the 101. */
+  readonly headers?: Headers.Input | undefined
+  /** Cookies to set with the 101. */
+  readonly cookies?: Cookies.Cookies | undefined
+  /**
+   * How many proxies in front of the server append to `X-Forwarded-For`, `-Proto` and
+   * `-Host`, and are believed. The connection's `remoteAddress`, `secure` and `url`, the
+   * limit by address, `hosts` and the origin policy then go by what the outermost of them has
+   * seen. Anybody else can send these headers too: so the number must be right, and the
+   * outermost proxy must set all three. Default 0: none is believed.
+   */
+  readonly trustedProxies?: number | undefined
+}
+
+/** An upgrade request that is valid, and that nothing was answered to yet. */
+export interface Request {
+  readonly method: "GET"
+  /** As the client spelled it: path and query. */
+  readonly target: string
+  /** What the client connected to, with scheme and host. */
+  readonly url: string
   readonly headers: Headers.Headers
-  readonly extensions: ReadonlyArray<ExtensionSupport>
+  readonly cookies: Readonly<Record<string, string>>
+  /** The subprotocols that the client offers, in its order. */
+  readonly subprotocols: ReadonlyArray<string>
+  /** Whose page asks; no browser leaves it out. The origin policy allowed it. */
+  readonly origin: string | undefined
+  readonly remoteAddress: Flow.Address
+  /** Whether the client connected by TLS. */
+  readonly secure: boolean
+}
+
+/** What a decision adds to the 101. */
+export interface Terms {
+  /** The subprotocol to speak, of those that the client offered. Default: as `subprotocols` says. */
+  readonly subprotocol?: string | undefined
+  /** More headers for the 101. */
+  readonly headers?: Headers.Input | undefined
+  /** Cookies to set with the 101. */
+  readonly cookies?: Cookies.Cookies | undefined
+}
+
+/** A valid request, and what is needed to answer it. */
+export interface Checked {
+  readonly request: Request
+  readonly key: string
+  readonly extensions: ReadonlyArray<Extension>
 }
 
 /** A request that was accepted: the 101 that says so, and what it agrees to. */
 export interface Acceptance {
   readonly response: Uint8Array
+  readonly request: Request | undefined
   readonly subprotocol: string | undefined
   readonly extension: MessageExtension | undefined
 }
 
 /** Whether a request may become a connection. Pure, so that every kind of server can ask. */
-export const decide = (
+export const check = (
   head: RequestHead,
-  secure: boolean,
-  { subprotocols, origin, headers, extensions }: ServerHandshake
-): Acceptance | Refusal => {
+  flow: Pick<Flow.Flow, "remoteAddress" | "secure">,
+  { origin = OriginPolicy.sameOrigin, hosts, trustedProxies = 0 }: HandshakeOptions
+): Checked | Refusal => {
   const offer = checkRequest(head)
   if ("_tag" in offer) return offer
-  const allowed = OriginPolicy.validate(origin, { origin: offer.origin, host: offer.host, secure })
+  const seen = seenBy(flow, head.fields, trustedProxies)
+  const misdirected = checkHost(seen.host, hosts)
+  if (misdirected !== undefined) return misdirected
+  const allowed = OriginPolicy.validate(origin, { origin: offer.origin, host: seen.host, secure: seen.secure })
   // RFC 6455 4.2.2: a server that doesn't accept the origin answers 403.
   if (Either.isLeft(allowed)) return refusalOf(403, allowed.left)
-  const subprotocol = Option.getOrUndefined(Handshake.selectSubprotocol(offer.subprotocols, subprotocols))
-  return accept(offer.key, subprotocol, headers, acceptFirst(extensions, offer.extensions))
+  const headers = headersOf(head.fields)
+  return {
+    key: offer.key,
+    extensions: offer.extensions,
+    request: {
+      method: "GET",
+      target: head.target,
+      url: `${seen.secure ? "wss" : "ws"}://${seen.host ?? offer.host}${head.target}`,
+      headers,
+      cookies: Cookies.parseHeader(headers["cookie"] ?? ""),
+      subprotocols: offer.subprotocols,
+      origin: offer.origin,
+      remoteAddress: seen.remoteAddress,
+      secure: seen.secure
+    }
+  }
 }
+
+/** Accepts a request on the terms of a decision. */
+export const agree = (
+  { key, request, extensions: offered }: Checked,
+  options: HandshakeOptions & ConnectionOptions,
+  terms: Terms = {}
+): Acceptance | Refusal => {
+  const { subprotocol } = terms
+  // RFC 6455 4.2.2: one of those that the client offered, or none.
+  if (subprotocol !== undefined && !request.subprotocols.includes(subprotocol)) {
+    return refusalOf(500, "the server decided for a subprotocol that the client didn't offer (RFC 6455 4.2.2)")
+  }
+  return accept(
+    key,
+    request,
+    subprotocol ?? Option.getOrUndefined(Handshake.selectSubprotocol(request.subprotocols, options.subprotocols ?? [])),
+    [...pairs(options), ...pairs(terms)],
+    extensions(options),
+    offered
+  )
+}
+
+const pairs = ({ headers, cookies }: Pick<Terms, "headers" | "cookies">): HeaderPairs => [
+  ...Object.entries(Headers.fromInput(headers)),
+  ...(cookies === undefined ? [] : Cookies.toSetCookieHeaders(cookies).map((value) => ["set-cookie", value] as const))
+]
 
 const accept = (
   key: string,
+  request: Request | undefined,
   subprotocol: string | undefined,
-  headers: Headers.Headers,
-  negotiated: Negotiated | undefined
+  headers: HeaderPairs,
+  supported: ReadonlyArray<ExtensionSupport>,
+  offered: ReadonlyArray<Extension>
 ): Acceptance | Refusal => {
+  const negotiated = acceptFirst(supported, offered)
   const response = acceptResponse({
     accept: Handshake.computeAcceptKey(key),
     subprotocol,
     extensions: negotiated === undefined ? [] : [negotiated.response],
-    headers: Object.entries(headers)
+    headers
   })
   // The server's own headers can't be written: its fault, not the client's.
   return "_tag" in response
     ? refusalOf(500, response.rule)
-    : { response, subprotocol, extension: negotiated?.extension }
+    : { response, request, subprotocol, extension: negotiated?.extension }
 }
 
 /** The acceptance of a request that somebody else has read and checked. */
-export const acceptKey = (key: string, { subprotocols, headers }: ServerHandshake): Acceptance | Refusal =>
+export const acceptKey = (key: string, options: HandshakeOptions): Acceptance | Refusal =>
   isKey(key)
-    ? accept(key, subprotocols[0], headers, undefined)
+    ? accept(key, undefined, options.subprotocols?.[0], pairs(options), [], [])
     : refusalOf(400, "a key is 16 bytes in base64 (RFC 6455 4.1)")
-
-/** Who may connect, and how, from the options that name it. */
-export const handshakeFrom = (
-  options: ConnectionOptions & {
-    readonly subprotocols?: ReadonlyArray<string> | undefined
-    readonly origin?: OriginPolicy.OriginPolicy | undefined
-    readonly headers?: Headers.Input | undefined
-  }
-): ServerHandshake => ({
-  subprotocols: options.subprotocols ?? [],
-  origin: options.origin ?? OriginPolicy.sameOrigin,
-  headers: Headers.fromInput(options.headers),
-  extensions: extensions(options)
-})
 
 /** The request of an HTTP server that has read it already. */
 export const fromHttp = (request: HttpServerRequest.HttpServerRequest): RequestHead => ({
   method: request.method,
   target: request.url,
   minorVersion: 1,
-  fields: new Fields(Object.entries(request.headers))
+  fields: new Fields([...Object.entries(request.headers), ...furtherHosts(request.source)])
 })
+
+/** Node shows the first Host alone, though a request with two must be refused (RFC 9112 3.2). */
+const furtherHosts = (source: unknown): HeaderPairs => {
+  if (typeof source !== "object" || source === null || !("rawHeaders" in source)) return []
+  const { rawHeaders } = source
+  if (!Array.isArray(rawHeaders)) return []
+  const isHost = (name: unknown, index: number) =>
+    index % 2 === 0 && typeof name === "string" && name.toLowerCase() === "host"
+  return rawHeaders
+    .filter(isHost)
+    .slice(1)
+    .map(() => ["host", ""])
+}
 
 /** Answers a request with the 101, and runs the connection; fails if it has to be refused. */
 export const answer = (
   flow: Flow.Flow,
-  { head, rest }: { readonly head: RequestHead | undefined; readonly rest: Uint8Array },
+  rest: Uint8Array,
   accepted: Acceptance | Refusal,
   options: ConnectionOptions,
-  beating?: Effect.Effect<Heartbeat | undefined>
+  opened?: (driven: Driven) => void
 ) =>
   Effect.suspend(() => {
     if ("_tag" in accepted) return Effect.fail(accepted)
     flow.write(accepted.response, false)
+    const { request } = accepted
+    const remoteAddress = request?.remoteAddress ?? flow.remoteAddress
     return runConnection(
       {
         role: "server",
         flow,
         rest,
-        headers: head === undefined ? Headers.empty : Headers.fromInput(head.fields.pairs),
-        url: requestUrl(flow, head),
-        address: Flow.formatAddress(flow.remoteAddress),
+        headers: request?.headers ?? Headers.empty,
+        url: request?.url ?? `${flow.secure ? "wss" : "ws"}://${Flow.formatAddress(flow.localAddress)}/`,
+        address: Flow.formatAddress(remoteAddress),
+        remoteAddress,
+        secure: request?.secure ?? flow.secure,
         subprotocol: accepted.subprotocol,
         extension: accepted.extension
       },
       options,
-      beating
+      opened
     )
   })
 
@@ -164,9 +272,5 @@ export const refuse = (
     new HandshakeError({ rule, address: Flow.formatAddress(flow.remoteAddress), status, headers: record(headers) })
   )
 }
-
-/** The URL that a request asks for, as far as the request tells. */
-const requestUrl = (flow: Flow.Flow, head: RequestHead | undefined): string =>
-  `${flow.secure ? "wss" : "ws"}://${head?.fields.get("host") ?? Flow.formatAddress(flow.localAddress)}${head?.target ?? "/"}`
 
 const record = (headers: HeaderPairs): Record<string, string> => ({ ...Headers.fromInput(headers) })

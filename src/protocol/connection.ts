@@ -411,9 +411,9 @@ export class Connection implements FrameSink {
     return undefined
   }
 
-  /** Queues an empty ping. Only while open. */
-  sendPing(): void {
-    this.write(Wire.ping, empty)
+  /** Queues a ping; at most 125 bytes. Only while open. */
+  sendPing(payload: Uint8Array): void {
+    this.write(Wire.ping, payload)
   }
 
   /** The rules of fragmentation and text, for what we send. */

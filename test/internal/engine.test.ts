@@ -4,6 +4,7 @@ import * as Frame from "effect-websocket/Frame"
 import { Engine, type EngineOptions } from "effect-websocket/internal/engine"
 import { IoError } from "effect-websocket/WebSocketError"
 import { expect } from "vitest"
+import { unmetered } from "../fixtures/meter.js"
 import { ScriptedFlow } from "../fixtures/scriptedFlow.js"
 
 // The orderings that no network produces on demand.
@@ -21,6 +22,7 @@ const started = (options: Partial<EngineOptions> = {}, flow = new ScriptedFlow()
       sendBufferSize: 1000,
       nextKey: () => 0,
       extension: undefined,
+      meter: unmetered,
       ...options
     },
     () => told.push("closing"),
@@ -436,13 +438,13 @@ describe("after the end", () => {
     flow.close()
     arrives(Frame.text("late"))
     engine.sendClose(1000, "")
-    engine.ping()
+    engine.ping((answered) => told.push(`answered ${answered}`))
     engine.abort(broken)
     await turn()
     expect(flow.written).toEqual([])
     expect(engine.ending).toBe(broken)
     expect(engine.take()).toBeUndefined()
-    expect(told).toEqual(["closing", "done"])
+    expect(told).toEqual(["closing", "done", "answered false"])
   })
 
   it("a reset doesn't hide how the connection was closed", () => {

@@ -5,6 +5,7 @@ import * as Frame from "effect-websocket/Frame"
 import { Engine } from "effect-websocket/internal/engine"
 import { expect } from "vitest"
 import { codecs } from "../fixtures/deflating.js"
+import { unmetered } from "../fixtures/meter.js"
 import { ScriptedFlow } from "../fixtures/scriptedFlow.js"
 
 const mebibyte = 1024 * 1024
@@ -31,7 +32,8 @@ describe("what one read of the socket inflates to", () => {
         receiveBufferSize: 64 * 1024,
         sendBufferSize: 64 * 1024,
         nextKey: () => 0,
-        extension: codecs({ threshold: 0 }).server
+        extension: codecs({ threshold: 0 }).server,
+        meter: unmetered
       },
       () => {},
       () => {}

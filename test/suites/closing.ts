@@ -136,7 +136,7 @@ export const closingSuite = (name: string, network: Layer.Layer<Network>): void 
       test(
         `${title} (server)`,
         Effect.gen(function* () {
-          const server = yield* WebSocketServer.make(options)
+          const server = yield* WebSocketServer.make({ drainTimeout: 0, ...options })
           const accepted = yield* Deferred.make<WebSocket.WebSocket>()
           yield* server.serve((socket) => Effect.zipRight(Deferred.succeed(accepted, socket), Effect.never))
           const peer = yield* upgradedClient(server.address)

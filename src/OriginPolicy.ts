@@ -66,7 +66,14 @@ export const allowAll: OriginPolicy = { _tag: "AllowAll" }
  *
  * Whether the scheme is `https` follows from the connection being TLS. Behind a
  * proxy that ends TLS the pages are `https` and the connection isn't, so no
- * origin is the same; use {@link allowList} with the site's origin there.
+ * origin is the same, unless the server's `trustedProxies` lets it believe what the
+ * proxy says; or use {@link allowList} with the site's origin there.
+ *
+ * It compares Origin with Host, and believes both. An attacker's name that points
+ * to this server's address (DNS rebinding) makes them equal, and the attacker's page
+ * reads what the server tells everybody who reaches it; the cookies of the true name
+ * aren't sent. Where that matters, on private networks and on this machine alone,
+ * name the `hosts` that the server answers to, or use {@link allowList}.
  *
  * @since 0.1.0
  * @category constructors

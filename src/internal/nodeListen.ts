@@ -9,7 +9,7 @@ import type { Listener, ListenOptions, TlsServerOptions } from "../Network.js"
 import type { ListenError } from "../WebSocketError.js"
 import { listenError } from "./nodeErrors.js"
 import { NodeFlow } from "./nodeFlow.js"
-import { abandon, ignore, mutable } from "./nodeSocket.js"
+import { abandon, ignore, mutable, peerOf } from "./nodeSocket.js"
 
 /** See `NodeNetwork.tlsHandshakeTimeout`. */
 export const tlsHandshakeTimeout = 10_000
@@ -90,8 +90,6 @@ const createTlsServer = (
   server.on("tlsClientError", (_, socket) => abandon(socket))
   return server
 }
-
-const peerOf = (socket: Net.Socket): string => `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress}`
 
 const boundTo = (server: Net.Server, asked: Address): Address => {
   const bound = server.address()

@@ -1,5 +1,6 @@
 // What connecting and listening share.
 
+import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 
 /** Destroys a socket that nobody will own. What it says on its way out is of no interest. */
@@ -13,3 +14,6 @@ export const ignore = () => {}
 /** Node takes arrays that it might change. */
 export const mutable = (pem: string | ReadonlyArray<string>): string | Array<string> =>
   typeof pem === "string" ? pem : [...pem]
+
+/** What a TLS socket and the TCP socket under it have in common. */
+export const peerOf = (socket: Socket): string => `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress}`

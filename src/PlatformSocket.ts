@@ -22,7 +22,7 @@
  *
  * @since 0.1.0
  */
-import * as HttpApp from "@effect/platform/HttpApp"
+import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerRespondable from "@effect/platform/HttpServerRespondable"
@@ -33,19 +33,17 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as CloseCode from "./CloseCode.js"
 import type * as Flow from "./Flow.js"
-import { checkHttp, refusalResponse, upgradeHttp } from "./internal/httpUpgrade.js"
+import { checkHttp, logHttpRefusal, preparedTerms, refusalResponse, upgradeHttp } from "./internal/httpUpgrade.js"
 import { dialing, fixed, type Manners, presence } from "./internal/platformSocket.js"
-import { logRefusal } from "./internal/serving.js"
 import { make as makeFlow } from "./internal/socketFlow.js"
 import { Network } from "./Network.js"
 import * as WebSocket from "./WebSocket.js"
-import { HandshakeError } from "./WebSocketError.js"
 import { type HandshakeOptions, type ServeOptions, WebSocketServer } from "./WebSocketServer.js"
 
 /**
@@ -284,10 +282,11 @@ class UpgradeRefused extends HttpServerError.RequestError {
  * `HttpServerRequest.upgradeChannel`) gets our connections: origin policy, limits, close
  * codes, backpressure. Give the server to `NodeNetwork.prepareServer` first.
  *
- * `upgrade` writes the 101, and succeeds with a socket that is open ({@link toSocket}).
- * The connection lives until the app answers, and is closed before that: with 1000, or
- * 1011 if the answer is an error, or 1001 if the request is interrupted. Nothing of the
- * answer is written. A request that is refused makes `upgrade` fail with a `RequestError`
+ * `upgrade` writes the 101, with the headers and cookies that pre-response handlers (CORS)
+ * add to it, and succeeds with a socket that is open ({@link toSocket}).
+ * The connection lives until the app ends, and is closed with 1000, or with 1011 if the app
+ * failed, or with 1001 if it was interrupted. Nothing of its response is written; middleware
+ * sees one with the status 101. A request that is refused makes `upgrade` fail with a `RequestError`
  * that, not caught, is answered with the status that says why.
  *
  * It goes round the whole app, as an argument of `HttpServer.serve`, or round a route or a
@@ -326,7 +325,8 @@ export const upgradeMiddleware =
       const upgrade = (request: HttpServerRequest.HttpServerRequest) =>
         Effect.suspend(() => {
           const checked = checkHttp(request, options)
-          return "_tag" in checked ? Effect.fail(checked) : upgradeHttp(request, checked, options)
+          if ("_tag" in checked) return Effect.fail(checked)
+          return Effect.flatMap(preparedTerms(request, {}), (terms) => upgradeHttp(request, checked, options, terms))
         }).pipe(
           Effect.map((socket) => {
             upgraded = true
@@ -335,7 +335,7 @@ export const upgradeMiddleware =
           Effect.catchTags({
             Refusal: (refusal) =>
               Effect.zipRight(
-                logRefusal(new HandshakeError({ rule: refusal.rule, address: "HTTP request", status: refusal.status })),
+                logHttpRefusal(request, refusal),
                 new UpgradeRefused(request, refusal.rule, refusalResponse(refusal))
               ),
             HandshakeError: (cause) =>
@@ -354,28 +354,24 @@ export const upgradeMiddleware =
                 ? (changes: Parameters<typeof target.modify>[0]) => upgradable(target.modify(changes))
                 : Reflect.get(target, key, target)
         })
-      // Round the whole server, the answer is written within the app: the connection must be over before.
-      yield* HttpApp.appendPreResponseHandler((_, response) =>
-        upgraded
-          ? Effect.as(Scope.close(scope, exitOf(response)), HttpServerResponse.empty({ status: statusOf(response) }))
-          : Effect.succeed(response)
-      )
-      return yield* Effect.onExit(
+      const response = yield* app.pipe(
         Effect.provideServiceEffect(
-          app,
           HttpServerRequest.HttpServerRequest,
           Effect.map(HttpServerRequest.HttpServerRequest, upgradable)
         ),
-        (exit) => Scope.close(scope, exit)
+        Effect.onExit((exit) => Scope.close(scope, withoutResponse(exit)))
       )
+      return upgraded ? HttpServerResponse.empty({ status: 101 }) : response
     })
 
-/** What is left of an answer once the connection was upgraded: middleware sees a status, the wire nothing. */
-const statusOf = ({ status }: HttpServerResponse.HttpServerResponse): number => (status < 400 ? 101 : status)
-
-/** How a request ended, as far as the answer tells: 499 and 503 stand for an interruption by the client or the server. */
-const exitOf = ({ status }: HttpServerResponse.HttpServerResponse): Exit.Exit<void, number> =>
-  status < 400 ? Exit.void : status === 499 || status === 503 ? Exit.interrupt(FiberId.none) : Exit.fail(status)
+/** How the app ended. Round the whole server, a failure comes with the response that it was answered with. */
+const withoutResponse = <A, E>(exit: Exit.Exit<A, E>): Exit.Exit<unknown, E> =>
+  Exit.isSuccess(exit)
+    ? exit
+    : Option.match(HttpServerError.causeResponseStripped(exit.cause)[1], {
+        onNone: () => Exit.void,
+        onSome: Exit.failCause
+      })
 
 // --- the reverse
 

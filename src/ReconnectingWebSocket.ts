@@ -161,7 +161,8 @@ export const defaultSchedule: Schedule.Schedule<unknown> = Schedule.exponential(
  * - `HandshakeError`: 408, 429, 5xx, and a server that hung up. Not any other answer.
  * - `ConnectionClosed` by the peer with 1001, 1005, 1006, 1011, 1012, 1013, 1014 or 3008. Not
  *   1000, which says that all is done, nor the codes that blame this side, nor those whose
- *   meaning only the application knows (3000 to 4999); and never what this side closed.
+ *   meaning only the application knows (3000 to 4999); and never what this
+ *   side closed, its `idleTimeout` included.
  * - `IoError`, and `TimeoutException` of `Effect.timeout`.
  *
  * Nothing else: `ProtocolError`, `PayloadTooLarge`, errors of the application.

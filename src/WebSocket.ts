@@ -34,10 +34,12 @@ import type * as Frame from "./Frame.js"
 import { openClient, openOver, within } from "./internal/client.js"
 import { type ConnectOptions, type ConnectOverOptions, clientHandshake, clientRoute } from "./internal/clientOptions.js"
 import { destination } from "./internal/destination.js"
+import { logRefusal } from "./internal/logs.js"
 import { acquiring } from "./internal/opening.js"
 import { type ConnectionOptions, defaultCloseTimeout, defaultHandshakeTimeout } from "./internal/options.js"
 import { runConnection } from "./internal/running.js"
 import { acceptKey, agree, answer, check, type HandshakeOptions, readRequest, refuse } from "./internal/server.js"
+import { isTracing } from "./internal/tracing.js"
 import type { Network } from "./Network.js"
 import type { ConnectError, ConnectionClosed, HandshakeError, ProtocolError, WebSocketError } from "./WebSocketError.js"
 
@@ -195,7 +197,7 @@ export const WebSocket: Context.Tag<WebSocket, WebSocket> = Context.GenericTag<W
 
 /**
  * Runs an effect in a trace of its own that is linked to the connection's span: for the
- * work that one message causes. Where nobody traces it costs nothing worth naming.
+ * work that one message causes. Where nobody traces it does nothing.
  *
  * @example
  * ```ts
@@ -216,13 +218,13 @@ export const withMessageSpan: {
     socket: WebSocket,
     name: string,
     options?: Tracer.SpanOptions
-  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   <A, E, R>(
     self: Effect.Effect<A, E, R>,
     socket: WebSocket,
     name: string,
     options?: Tracer.SpanOptions
-  ): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>
+  ): Effect.Effect<A, E, R>
 } = dual(
   (args) => Effect.isEffect(args[0]),
   <A, E, R>(
@@ -230,15 +232,19 @@ export const withMessageSpan: {
     socket: WebSocket,
     name: string,
     options?: Tracer.SpanOptions
-  ): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>> =>
-    socket.span === undefined
-      ? Effect.withSpan(self, name, { captureStackTrace: false, ...options })
-      : Effect.withSpan(self, name, {
-          captureStackTrace: false,
-          root: true,
-          ...options,
-          links: [...(options?.links ?? []), { _tag: "SpanLink", span: socket.span, attributes: {} }]
-        })
+  ): Effect.Effect<A, E, R> =>
+    Effect.withFiberRuntime<A, E, R>((fiber) => {
+      if (!isTracing(fiber)) return self
+      const { span } = socket
+      if (span === undefined) return Effect.withSpan(self, name, { captureStackTrace: false, ...options })
+      const links: ReadonlyArray<Tracer.SpanLink> = [{ _tag: "SpanLink", span, attributes: {} }]
+      return Effect.withSpan(self, name, {
+        captureStackTrace: false,
+        root: true,
+        ...options,
+        links: [...(options?.links ?? []), ...links]
+      })
+    })
 )
 
 /**
@@ -437,6 +443,7 @@ export const accept = (
     Effect.catchTag("Refusal", (refusal) =>
       refuse(flow, refusal, Duration.decode(options.closeTimeout ?? defaultCloseTimeout))
     ),
+    Effect.tapError(logRefusal),
     acquiring
   )
 

@@ -20,7 +20,6 @@
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricKey from "effect/MetricKey"
-import type * as MetricKeyType from "effect/MetricKeyType"
 import * as MetricLabel from "effect/MetricLabel"
 
 /**
@@ -82,48 +81,37 @@ export interface ServerMetrics extends ConnectionMetrics {
   readonly handshakesRefused: Metric.Metric.Counter<number>
 }
 
-type Labelled = <Type extends MetricKeyType.MetricKeyType<unknown, unknown>>(
-  key: MetricKey.MetricKey<Type>
-) => MetricKey.MetricKey<Type>
-
-const counter = (labelled: Labelled, name: string, description: string) =>
-  Metric.fromMetricKey(labelled(MetricKey.counter(name, { description, incremental: true })))
-
-const gauge = (labelled: Labelled, name: string, description: string) =>
-  Metric.fromMetricKey(labelled(MetricKey.gauge(name, { description })))
-
-const histogram = (labelled: Labelled, name: string, boundaries: MetricBoundaries.MetricBoundaries, about: string) =>
-  Metric.fromMetricKey(labelled(MetricKey.histogram(name, boundaries, about)))
-
 // The label is part of each key: a metric that is tagged afterwards is looked up with each update.
 const metrics = (role: "client" | "server"): ServerMetrics => {
-  const labelled: Labelled = (key) => MetricKey.taggedWithLabels(key, [MetricLabel.make("role", role)])
+  const labels = [MetricLabel.make("role", role)]
+  const counter = (name: string, description: string) =>
+    Metric.fromMetricKey(
+      MetricKey.taggedWithLabels(MetricKey.counter(name, { description, incremental: true }), labels)
+    )
+  const gauge = (name: string, description: string) =>
+    Metric.fromMetricKey(MetricKey.taggedWithLabels(MetricKey.gauge(name, { description }), labels))
+  const histogram = (name: string, boundaries: MetricBoundaries.MetricBoundaries, description: string) =>
+    Metric.fromMetricKey(MetricKey.taggedWithLabels(MetricKey.histogram(name, boundaries, description), labels))
   return {
-    connectionsOpen: gauge(labelled, "websocket_connections_open", "WebSocket connections that are open"),
-    connectionsOpened: counter(labelled, "websocket_connections_opened_total", "WebSocket connections that were opened"),
-    connectionsClosed: counter(labelled, "websocket_connections_closed_total", "WebSocket connections that ended"),
-    messagesReceived: counter(labelled, "websocket_messages_received_total", "WebSocket messages that were received"),
-    messagesSent: counter(labelled, "websocket_messages_sent_total", "WebSocket messages that were sent"),
-    bytesReceived: counter(labelled, "websocket_received_bytes_total", "Bytes of WebSocket frames that were received"),
-    bytesSent: counter(labelled, "websocket_sent_bytes_total", "Bytes of WebSocket frames that were sent"),
-    sendQueue: gauge(labelled, "websocket_send_queue_bytes", "Bytes that wait for slow WebSocket peers"),
+    connectionsOpen: gauge("websocket_connections_open", "WebSocket connections that are open"),
+    connectionsOpened: counter("websocket_connections_opened_total", "WebSocket connections that were opened"),
+    connectionsClosed: counter("websocket_connections_closed_total", "WebSocket connections that ended"),
+    messagesReceived: counter("websocket_messages_received_total", "WebSocket messages that were received"),
+    messagesSent: counter("websocket_messages_sent_total", "WebSocket messages that were sent"),
+    bytesReceived: counter("websocket_received_bytes_total", "Bytes of WebSocket frames that were received"),
+    bytesSent: counter("websocket_sent_bytes_total", "Bytes of WebSocket frames that were sent"),
+    sendQueue: gauge("websocket_send_queue_bytes", "Bytes that wait for slow WebSocket peers"),
     sendQueuePeak: histogram(
-      labelled,
       "websocket_send_queue_peak_bytes",
       MetricBoundaries.exponential({ start: 1024, factor: 4, count: 11 }),
       "Most bytes that waited for a slow WebSocket peer, until it had caught up"
     ),
     pingLatency: histogram(
-      labelled,
       "websocket_ping_duration_seconds",
       MetricBoundaries.exponential({ start: 0.001, factor: 2, count: 16 }),
       "Seconds from a WebSocket ping to its pong"
     ),
-    handshakesRefused: counter(
-      labelled,
-      "websocket_handshakes_refused_total",
-      "WebSocket opening handshakes that were refused"
-    )
+    handshakesRefused: counter("websocket_handshakes_refused_total", "WebSocket opening handshakes that were refused")
   }
 }
 

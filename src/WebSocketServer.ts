@@ -18,16 +18,18 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import * as Flow from "./Flow.js"
-import { checkHttp, refusalResponse, upgradeHttp } from "./internal/httpUpgrade.js"
+import { checkHttp, logHttpRefusal, preparedTerms, refusalResponse, upgradeHttp } from "./internal/httpUpgrade.js"
 import { type Admit, decided, listening } from "./internal/listening.js"
 import { defaultDrainTimeout } from "./internal/options.js"
 import type { HandshakeOptions, Request, Terms } from "./internal/server.js"
-import { inVisit, logRefusal, runHandler, Visit } from "./internal/serving.js"
+import { inVisit, runHandler, Visit } from "./internal/serving.js"
 import type { Listener, Network, TlsServerOptions } from "./Network.js"
 import * as WebSocket from "./WebSocket.js"
-import { HandshakeError, type ListenError } from "./WebSocketError.js"
+import type { HandshakeError, ListenError } from "./WebSocketError.js"
 
 export { defaultDrainTimeout } from "./internal/options.js"
 /**
@@ -221,7 +223,10 @@ export const make = (
       serveHttp: <E, R = never>(app: HttpApplication<E, R>) =>
         Effect.flatMap(Effect.context<R>(), (context) => {
           const provided = Effect.mapInputContext(app, (own: Context.Context<PerRequest>) =>
-            Context.merge(context, own)
+            spanned(context, own).pipe(
+              Context.add(Scope.Scope, Context.get(own, Scope.Scope)),
+              Context.add(HttpServerRequest.HttpServerRequest, Context.get(own, HttpServerRequest.HttpServerRequest))
+            )
           )
           return server.setHttp((request, respond) =>
             Effect.provideService(
@@ -244,14 +249,26 @@ const admission = <A, RD, E, R>(
   Effect.map(
     Effect.context<RD | R>(),
     (context) => (request) =>
-      Effect.map(Effect.provide(decide(request), context), ({ data, ...terms }) => ({
-        terms,
-        handler: (socket) =>
-          Effect.mapInputContext(handler(socket, data), (own: Context.Context<Scope.Scope>) =>
-            Context.merge(context, own)
-          )
-      }))
+      Effect.mapInputContext(decide(request), (own: Context.Context<never>) => spanned(context, own)).pipe(
+        Effect.map(({ data, ...terms }) => ({
+          terms,
+          handler: (socket) =>
+            Effect.mapInputContext(handler(socket, data), (own: Context.Context<Scope.Scope>) =>
+              Context.add(spanned(context, own), Scope.Scope, Context.get(own, Scope.Scope))
+            )
+        }))
+      )
   )
+
+/**
+ * What there was where something was served, in the span of the request that it is for: the
+ * span it was served in is over, or lasts as long as the server. All else around a request is the server's.
+ */
+const spanned = <R>(context: Context.Context<R>, own: Context.Context<never>): Context.Context<R> =>
+  Option.match(Context.getOption(own, Tracer.ParentSpan), {
+    onNone: () => context,
+    onSome: (span) => Context.add(context, Tracer.ParentSpan, span)
+  })
 
 const urlOf = ({ address, secure }: Listener): string =>
   address._tag === "UnixAddress" ? address.path : `${secure ? "wss" : "ws"}://${Flow.formatAddress(address)}/`
@@ -445,7 +462,8 @@ export const upgradeWith = <A, RD, E, R>(
     const checked = checkHttp(request, options)
     if ("_tag" in checked) return yield* Effect.fail(checked)
     const handshakeTimeout = Duration.decode(options.handshakeTimeout ?? WebSocket.defaultHandshakeTimeout)
-    const { data, ...terms } = yield* decided(decide(checked.request), handshakeTimeout)
+    const { data, ...decision } = yield* decided(decide(checked.request), handshakeTimeout)
+    const terms = yield* preparedTerms(request, decision)
     const visit = new Visit()
     const patience = {
       drainTimeout: Duration.decode(options.drainTimeout ?? defaultDrainTimeout),
@@ -458,9 +476,15 @@ export const upgradeWith = <A, RD, E, R>(
   }).pipe(
     Effect.catchTag("Refusal", (refusal) =>
       Effect.as(
-        logRefusal(new HandshakeError({ rule: refusal.rule, address: "HTTP request", status: refusal.status })),
+        Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => logHttpRefusal(request, refusal)),
         refusalResponse(refusal)
       )
     ),
-    Effect.catchTag("Declined", ({ response }) => Effect.succeed(response))
+    Effect.catchTag("Declined", (declined) =>
+      Effect.as(
+        Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => logHttpRefusal(request, declined)),
+        // Node ends the connection behind any answer to an upgrade, whatever the platform says of it.
+        HttpServerResponse.setHeader(declined.response, "connection", "close")
+      )
+    )
   )

@@ -1,6 +1,7 @@
 import { createServer } from "node:http"
 import {
   Etag,
+  HttpApp,
   HttpMiddleware,
   HttpRouter,
   HttpServer,
@@ -39,6 +40,20 @@ const echo = Effect.gen(function* () {
   yield* socket.runRaw((message) => write(message))
   return HttpServerResponse.text("nobody reads this")
 })
+
+/** Serves an application with the middleware round the whole server, and reports the statuses that go out. */
+const serverOf = <E>(app: HttpApp.Default<E>, report: (status: number) => Effect.Effect<unknown> = () => Effect.void) =>
+  Effect.gen(function* () {
+    const context = yield* app.pipe(
+      HttpServer.serve((inner) =>
+        Effect.tap(PlatformSocket.upgradeMiddleware()(inner), ({ status }) => report(status))
+      ),
+      Layer.provideMerge(http),
+      Layer.build
+    )
+    const { address } = yield* Effect.provide(HttpServer.HttpServer, context)
+    return `ws://127.0.0.1:${address._tag === "TcpAddress" ? address.port : 0}/`
+  })
 
 /** A router in a real HTTP server whose websocket route is that of RpcServer. */
 const rpcServer = (waiting?: (event: "begun" | "over") => void) =>
@@ -109,24 +124,28 @@ describe("upgradeMiddleware", () => {
         yield* write("bye")
         return HttpServerResponse.text("nobody reads this")
       }).pipe(Effect.orDie)
-      const context = yield* HttpRouter.empty.pipe(
+      const router = HttpRouter.empty.pipe(
         HttpRouter.get("/", app),
-        HttpRouter.get("/broken", Effect.zipRight(app, Effect.dieMessage("on purpose"))),
-        HttpServer.serve((inner) =>
-          PlatformSocket.upgradeMiddleware()(inner).pipe(
-            Effect.tap(({ status }) => Queue.offer(statuses, status)),
-            HttpMiddleware.withLoggerDisabled
+        HttpRouter.get(
+          "/beside",
+          Effect.flatMap(Effect.fork(app), (fiber) =>
+            Effect.as(Fiber.await(fiber), HttpServerResponse.text("nobody reads this"))
           )
         ),
-        Layer.provideMerge(http),
-        Layer.build
+        HttpRouter.get("/answered", Effect.zipRight(app, Effect.die(HttpServerResponse.text("nobody reads this")))),
+        HttpRouter.get("/broken", Effect.zipRight(app, Effect.dieMessage("on purpose")))
       )
-      const { address } = yield* Effect.provide(HttpServer.HttpServer, context)
-      const url = `ws://127.0.0.1:${address._tag === "TcpAddress" ? address.port : 0}/`
+      const url = yield* serverOf(router, (status) => Queue.offer(statuses, status))
       const socket = yield* WebSocket.connect(url)
       expect(yield* socket.receive).toBe("bye")
       expect(yield* socket.closed).toMatchObject({ code: 1000, initiator: "remote", clean: true })
       expect(yield* Queue.take(statuses)).toBe(101)
+      const beside = yield* WebSocket.connect(`${url}beside`)
+      expect(yield* beside.receive).toBe("bye")
+      expect(yield* beside.closed).toMatchObject({ code: 1000, initiator: "remote", clean: true })
+      const answered = yield* WebSocket.connect(`${url}answered`)
+      expect(yield* answered.receive).toBe("bye")
+      expect(yield* answered.closed).toMatchObject({ code: 1000, initiator: "remote", clean: true })
       const broken = yield* WebSocket.connect(`${url}broken`)
       expect(yield* broken.receive).toBe("bye")
       expect(yield* broken.closed).toMatchObject({ code: 1011, initiator: "remote", clean: true })
@@ -137,19 +156,50 @@ describe("upgradeMiddleware", () => {
     "has written the 101 when upgrade succeeds, before anybody runs the socket, and keeps what came early",
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>()
+      const failure = yield* Deferred.make<unknown>()
       const app = Effect.gen(function* () {
         const socket = yield* HttpServerRequest.upgrade
         yield* Deferred.await(gate)
         const write = yield* socket.writer
-        yield* socket.runRaw((message) => Effect.zipRight(write(`late: ${message}`), write(new Socket.CloseEvent())))
+        const ended = socket.runRaw((message) =>
+          Effect.zipRight(write(`late: ${message}`), write(new Socket.CloseEvent()))
+        )
+        yield* Deferred.succeed(failure, yield* Effect.flip(ended))
         return HttpServerResponse.empty()
       })
-      const url = yield* httpServer(PlatformSocket.upgradeMiddleware()(app))
+      const url = yield* httpServer(PlatformSocket.upgradeMiddleware({ closeCodeIsError: () => true })(app))
       const socket = yield* WebSocket.connect(url)
       yield* socket.send("hello")
       yield* Deferred.succeed(gate, undefined)
       expect(yield* socket.receive).toBe("late: hello")
       expect(yield* socket.closed).toMatchObject({ code: 1000 })
+      expect(yield* Deferred.await(failure)).toMatchObject({ reason: "Close", code: 1000 })
+    })
+  )
+
+  test(
+    "lets pre-response handlers add to the 101, and nothing afterwards",
+    Effect.gen(function* () {
+      const seen: Array<number> = []
+      const app = PlatformSocket.upgradeMiddleware()(
+        Effect.zipRight(
+          HttpApp.appendPreResponseHandler((_, response) => {
+            seen.push(response.status)
+            return Effect.orDie(HttpServerResponse.setCookie(response, "session", "1"))
+          }),
+          echo
+        )
+      )
+      const url = yield* httpServer(app)
+      const raw = yield* rawClient(addressOf(url))
+      yield* raw.send(upgradeRequest())
+      expect(yield* raw.head).toMatch(/\r\nset-cookie: session=1\r\n/i)
+      yield* raw.send(new Uint8Array([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]))
+      yield* raw.ended
+      expect([...raw.body()]).toEqual([0x88, 2, 0x03, 0xe8])
+      yield* raw.end
+      yield* raw.closed
+      expect(seen).toEqual([101])
     })
   )
 
@@ -215,7 +265,7 @@ describe("upgradeMiddleware", () => {
         yield* Deferred.succeed(second, yield* Effect.flip(HttpServerRequest.upgrade))
         const write = yield* socket.writer
         yield* write("first")
-        return HttpServerResponse.empty()
+        return yield* Effect.die(HttpServerResponse.empty())
       })
       const url = yield* httpServer(PlatformSocket.upgradeMiddleware()(app))
       const socket = yield* WebSocket.connect(url)
@@ -225,6 +275,8 @@ describe("upgradeMiddleware", () => {
         reason: "Transport",
         cause: { _tag: "HandshakeError" }
       })
+      // A response is an answer, however it is given.
+      expect(yield* socket.closed).toMatchObject({ code: 1000 })
     })
   )
 
@@ -249,19 +301,24 @@ describe("upgradeMiddleware", () => {
     })
   )
 
-  test(
-    "closes with 1001 when the server shuts down",
-    Effect.gen(function* () {
-      const scope = yield* Scope.make()
-      const url = yield* Scope.extend(httpServer(PlatformSocket.upgradeMiddleware()(echo)), scope)
-      const socket = yield* WebSocket.connect(url)
-      yield* socket.send("there?")
-      expect(yield* socket.receive).toBe("there?")
-      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
-      expect(yield* socket.closed).toMatchObject({ code: 1001, initiator: "remote", clean: true })
-      yield* Fiber.join(closing)
-    })
-  )
+  for (const [place, serve] of [
+    ["the app", httpServer(PlatformSocket.upgradeMiddleware()(echo))],
+    ["the whole server", serverOf(HttpRouter.empty.pipe(HttpRouter.all("/", echo)))]
+  ] as const) {
+    test(
+      `round ${place} closes with 1001 when the server shuts down`,
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const url = yield* Scope.extend(serve, scope)
+        const socket = yield* WebSocket.connect(url)
+        yield* socket.send("there?")
+        expect(yield* socket.receive).toBe("there?")
+        const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+        expect(yield* socket.closed).toMatchObject({ code: 1001, initiator: "remote", clean: true })
+        yield* Fiber.join(closing)
+      })
+    )
+  }
 })
 
 describe("RpcServer.layerProtocolWebsocket", () => {

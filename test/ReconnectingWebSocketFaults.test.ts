@@ -202,7 +202,7 @@ describe("ReconnectingWebSocket: any sequence of faults", () => {
           })
         )
       ),
-      { numRuns: 60 }
+      { numRuns: 40 }
     )
   )
 
@@ -250,7 +250,7 @@ describe("ReconnectingWebSocket: any sequence of faults", () => {
             })
           )
       ),
-      { numRuns: 60 }
+      { numRuns: 40 }
     )
   )
 })

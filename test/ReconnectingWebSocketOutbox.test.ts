@@ -139,10 +139,36 @@ describe("ReconnectingWebSocket: the outbox", () => {
   )
 
   testInMemory(
-    "doesn't hold up the scope for more than 5 seconds, or than the connection lasts",
+    "is empty only when the message that is on its way has left, too",
     Effect.gen(function* () {
       const listening = yield* server
-      for (const breaks of [false, true]) {
+      const scope = yield* Scope.make()
+      const { history, socket } = yield* Scope.extend(
+        reconnecting({ connect: { sendBufferSize: 1000 }, outbox: { capacity: 10 } }),
+        scope
+      )
+      const peer = yield* accepted(listening, history)
+      peer.flow.pause()
+      // Seven fill the network, which holds 64 KiB; the eighth waits for room.
+      for (let index = 0; index < 8; index++) yield* Effect.zipRight(socket.send("x".repeat(10_000)), settle)
+      const leaving = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* settle
+      peer.flow.resume()
+      yield* closeWith(peer, yield* peer.closeCode)
+      yield* Fiber.join(leaving)
+      expect(textsOf(peer)).toHaveLength(8)
+    })
+  )
+
+  for (const [title, exit, breaks, seconds] of [
+    ["doesn't hold up the scope for more than 5 seconds", Exit.void, false, 5],
+    ["doesn't hold up the scope for longer than the connection lasts", Exit.void, true, 0],
+    ["doesn't hold up a scope that is left with a failure", Exit.fail("broken"), false, 0]
+  ] as const) {
+    testInMemory(
+      title,
+      Effect.gen(function* () {
+        const listening = yield* server
         const scope = yield* Scope.make()
         const { history, socket } = yield* Scope.extend(
           reconnecting({ outbox: { capacity: 2, strategy: "dropping" } }),
@@ -151,16 +177,20 @@ describe("ReconnectingWebSocket: the outbox", () => {
         const peer = yield* accepted(listening, history)
         peer.flow.pause()
         for (let told = ""; told !== "dropped"; yield* settle) told = yield* socket.send("x".repeat(50_000))
-        const leaving = yield* Effect.fork(Scope.close(scope, Exit.void))
-        yield* pass("4 seconds")
-        expect(leaving.unsafePoll()).toBeNull()
+        const leaving = yield* Effect.fork(Scope.close(scope, exit))
+        yield* settle
         if (breaks) yield* peer.destroy
-        // Then the closing handshake has its own 5 seconds.
-        else yield* Effect.zipRight(pass("1 seconds"), pass("5 seconds"))
+        else {
+          // Then the closing handshake has its own 5 seconds.
+          yield* pass(`${seconds} seconds`)
+          yield* pass("4999 millis")
+          expect(leaving.unsafePoll()).toBeNull()
+          yield* pass("1 millis")
+        }
         yield* Fiber.join(leaving)
-      }
-    })
-  )
+      })
+    )
+  }
 
   testInMemory(
     "fails who waits for room, and who comes later, with the end",

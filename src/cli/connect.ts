@@ -2,130 +2,181 @@
 
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as CloseCode from "../CloseCode.js"
-import * as ReconnectingWebSocket from "../ReconnectingWebSocket.js"
 import * as WebSocket from "../WebSocket.js"
 import type { ConnectionClosed } from "../WebSocketError.js"
 import { describe, type Failure, isFailure } from "./format.js"
-import { type Command as Line, readLine, showEvent, showMessage } from "./lines.js"
-import { connection, connectOptions, duration, network, toUrl, url } from "./options.js"
-import { type OutputClosed, Terminal } from "./terminal.js"
-
-/** A line that can't be sent, from a program that had better know. */
-export class BadLine {
-  readonly _tag = "BadLine"
-  constructor(readonly message: string) {}
-}
+import * as Lines from "./lines.js"
+import { BadInput, connection, connectOptions, duration, json, network, toUrl, url } from "./options.js"
+import { again, once, type Talk } from "./talk.js"
+import { type OutputClosed, showError, Terminal } from "./terminal.js"
 
 const options = {
   ...connection,
-  ping: duration("ping").pipe(Options.withDescription("How often to ping the server (30s)"), Options.optional),
+  ping: duration("ping").pipe(
+    Options.withDescription("How often to ping the server; default 30s, `forever` never does"),
+    Options.optional
+  ),
   reconnect: Options.boolean("reconnect").pipe(
     Options.withAlias("r"),
-    Options.withDescription("Connect again when the connection is lost")
+    Options.withDescription("Connect again when the connection is lost, or can't be made")
   ),
-  json: Options.boolean("json").pipe(
-    Options.withAlias("j"),
-    Options.withDescription('One line of JSON for each message, in and out: {"type":"text","data":"..."}')
-  ),
+  json,
   wait: duration("wait").pipe(
     Options.withAlias("w"),
-    Options.withDescription(
-      "How long to go on after the input ended; without it, until the server has answered the Close"
-    ),
-    Options.optional
+    Options.withDescription("How long to stay when the input has ended; default 0s, `forever` until the server closes"),
+    Options.withDefault(Duration.zero)
   )
 }
 
-/** What the lines go to: a connection, or one that is made again. */
-interface Talk {
-  readonly send: (message: WebSocket.Message) => Effect.Effect<unknown, Failure>
-  readonly close: (code?: number, reason?: string) => Effect.Effect<unknown, Failure>
-  readonly run: (
-    handler: (message: WebSocket.Message) => Effect.Effect<void, OutputClosed>
-  ) => Effect.Effect<void, Failure | OutputClosed>
-}
+/** How long a server may be silent that is to answer. */
+const patience = Duration.seconds(5)
+
+/** Bytes that may come after our Close while whoever reads the output is slow: all that servers have to say by then. */
+const receiveBufferSize = 1024 * 1024
+
+/** Whether it ended as this side asked for, whatever the code. */
+const isOurs = ({ clean, initiator }: ConnectionClosed): boolean => initiator === "local" && clean
 
 export const connect = Command.make("connect", { url, ...options }, (given) =>
   Effect.gen(function* () {
-    const terminal = yield* Terminal
-    const { json } = given
+    const { complain, interactive, lines, note, paint, print, watched } = yield* Terminal
+    const audience = given.json ? "program" : watched ? "person" : "pipe"
+    const read = given.json ? Lines.readJson : interactive ? Lines.readTyped : Lines.readText
+
+    /** Something that happened: for programs one more line of JSON. */
     const tell = (event: { readonly type: string; readonly [key: string]: unknown }, text: string) =>
-      json ? terminal.print(showEvent(event, text, json, terminal.paint)) : terminal.note(terminal.paint.dim(text))
+      given.json ? print(JSON.stringify(event)) : note(text)
 
-    const wanted = yield* connectOptions(given)
-    const opening = WebSocket.connect(toUrl(given.url), { ...wanted, pingInterval: Option.getOrUndefined(given.ping) })
-
-    const opened = (socket: WebSocket.WebSocket) =>
+    const opened = ({ subprotocol, url }: WebSocket.WebSocket) =>
       tell(
-        { type: "open", url: socket.url, subprotocol: socket.subprotocol },
-        `connected to ${socket.url}${socket.subprotocol === undefined ? "" : `, speaking ${socket.subprotocol}`}`
+        { type: "open", url, subprotocol: subprotocol ?? null },
+        `connected to ${url}${subprotocol === undefined ? "" : `, speaking ${subprotocol}`}${interactive && !given.json ? "; /help tells what can be typed" : ""}`
       )
 
-    const closed = ({ code, reason, initiator }: ConnectionClosed) =>
+    const waiting = (delay: Duration.Duration, error: Failure) =>
       tell(
+        {
+          type: "waiting",
+          milliseconds: Math.round(Duration.toMillis(delay)),
+          error: error._tag,
+          message: error.message
+        },
+        `trying again in ${(Duration.toMillis(delay) / 1000).toFixed(1)} s: ${describe(error)}`
+      )
+
+    const perform = (talk: Talk, line: Lines.Command): Effect.Effect<void, Failure | OutputClosed> => {
+      switch (line._tag) {
+        case "Send":
+          return Effect.asVoid(talk.send(line.message))
+        case "Close":
+          return Effect.asVoid(talk.close(line.code, line.reason))
+        case "Ping":
+          // The next line needn't wait for it; and that it was lost with its connection is told anyway.
+          return talk.ping.pipe(
+            Effect.flatMap((took) => note(`pong after ${Duration.toMillis(took).toFixed(3)} ms`)),
+            Effect.ignore,
+            Effect.fork,
+            Effect.asVoid
+          )
+        case "Help":
+          return note(Lines.typingHelp)
+      }
+    }
+
+    /** Whoever types can type again; a program had better know. */
+    const refuse = (problem: string, line: number) =>
+      interactive ? complain(problem) : Effect.fail(new BadInput(`line ${line + 1} of the input: ${problem}`))
+
+    const sendLines = (talk: Talk) =>
+      Stream.runForEach(Stream.zipWithIndex(lines), ([line, index]) =>
+        Either.match(read(line), {
+          onLeft: (problem) => refuse(problem, index),
+          onRight: (command) =>
+            Effect.catchTag(
+              perform(talk, command),
+              "ProtocolError",
+              (error): Effect.Effect<void, BadInput | Failure> =>
+                error.side === "local" ? refuse(error.rule, index) : Effect.fail(error)
+            )
+        })
+      )
+
+    let shown = 0
+    let isShowing = false
+    const show = (messages: Iterable<WebSocket.Message>) =>
+      Effect.suspend(() => {
+        isShowing = true
+        return print(Lines.showMessages(messages, audience, paint))
+      }).pipe(
+        Effect.ensuring(
+          Effect.sync(() => {
+            shown++
+            isShowing = false
+          })
+        )
+      )
+
+    const quiet = Effect.suspend(() => {
+      const before = shown
+      return Effect.map(Effect.sleep(patience), () => shown === before && !isShowing)
+    }).pipe(Effect.repeat({ until: (is) => is }))
+
+    /**
+     * Answers may be on their way when the input has ended. A pong comes behind those that the server gave at
+     * once; for others there is `--wait`. Of a server that answers no pings, silence has to do.
+     */
+    const answered = (talk: Talk) => Effect.raceFirst(Effect.ignore(talk.ping), quiet)
+
+    /** Lines go out until theirs end, while messages come in until the connection's end. */
+    const converse = (talk: Talk) =>
+      Effect.raceFirst(
+        Stream.runForEachChunk(talk.messages, show),
+        sendLines(talk).pipe(
+          Effect.zipRight(answered(talk)),
+          Effect.zipRight(Effect.sleep(given.wait)),
+          Effect.zipRight(talk.close()),
+          // What can't be sent any more is no news: the messages that are there come first, then the end.
+          Effect.catchIf(isFailure, () => Effect.void),
+          Effect.zipRight(Effect.never)
+        )
+      )
+
+    const opening = Effect.tap(
+      WebSocket.connect(toUrl(given.url), {
+        ...(yield* connectOptions(given)),
+        pingInterval: Option.getOrUndefined(given.ping),
+        receiveBufferSize
+      }),
+      opened
+    )
+    const talk = yield* given.reconnect ? again(opening, waiting) : once(opening)
+    const ended = yield* Effect.either(converse(talk))
+    const failure = Either.isLeft(ended) ? ended.left : undefined
+    if (failure !== undefined && failure._tag !== "ConnectionClosed") return yield* Effect.fail(failure)
+    const how = failure ?? (yield* talk.closed)
+    if (how === undefined) return
+    const { code, initiator, reason } = how
+    const isFine = failure === undefined || isOurs(failure)
+    if (isFine || given.json) {
+      yield* tell(
         { type: "close", code, reason, initiator },
         `closed by ${initiator === "local" ? "this side" : "the server"} with ${CloseCode.format(code)}${reason === "" ? "" : ` "${reason}"`}`
       )
-
-    const perform = (talk: Talk, line: Line): Effect.Effect<void, Failure> =>
-      line._tag === "Send" ? Effect.asVoid(talk.send(line.message)) : Effect.asVoid(talk.close(line.code, line.reason))
-
-    const sendLines = (talk: Talk) =>
-      terminal.lines.pipe(
-        Stream.runForEach(
-          (line): Effect.Effect<void, Failure | BadLine> =>
-            Either.match(readLine(line, json), {
-              onLeft: (problem) =>
-                terminal.interactive ? terminal.note(terminal.paint.red(problem)) : Effect.fail(new BadLine(problem)),
-              onRight: (command) => perform(talk, command)
-            })
-        ),
-        Effect.zipRight(Effect.sleep(Option.getOrElse(given.wait, () => Duration.zero)))
-      )
-
-    /** Takes messages until the end, and lines until theirs; whichever is first. */
-    const converse = (talk: Talk, afterInput: Effect.Effect<unknown, Failure>) =>
-      Effect.gen(function* () {
-        const receiving = yield* Effect.fork(
-          talk.run((message) => terminal.print(showMessage(message, json, terminal.paint)))
-        )
-        const sending = Effect.zipRight(sendLines(talk), Effect.zipRight(afterInput, Effect.never))
-        yield* Effect.raceFirst(receiving, sending)
-      })
-
-    if (given.reconnect) {
-      const socket = yield* ReconnectingWebSocket.make(Effect.tap(opening, (socket) => Effect.ignore(opened(socket))))
-      yield* Effect.forkScoped(
-        Stream.runForEach(socket.state.changes, (state) =>
-          state._tag === "Waiting"
-            ? tell(
-                { type: "waiting", milliseconds: Duration.toMillis(state.delay) },
-                `trying again in ${Duration.format(state.delay)}: ${isFailure(state.error) ? describe(state.error) : ""}`
-              )
-            : Effect.void
-        )
-      )
-      const talk = {
-        send: socket.send,
-        close: (code?: number, reason?: string) => Effect.flatMap(socket.connection, (now) => now.close(code, reason)),
-        run: socket.run
-      }
-      return yield* converse(talk, talk.close())
     }
-    const socket = yield* opening
-    yield* opened(socket)
-    const ended = yield* Effect.exit(converse(socket, socket.close()))
-    if (Exit.isFailure(ended) && !Cause.isFailure(ended.cause)) return yield* ended
-    // What was closed from here, with whatever code, is no failure.
-    const how = yield* Effect.tap(socket.closed, closed)
-    if (how.initiator === "remote" || !how.clean) yield* ended
-  }).pipe(Effect.scoped, Effect.provide(network(given)))
+    if (!isFine) yield* Effect.fail(failure)
+  }).pipe(
+    Effect.tapError((error) =>
+      given.json && isFailure(error) && error._tag !== "ConnectionClosed" ? showError(error) : Effect.void
+    ),
+    // Nobody reads on, so there is nothing left to do; and no reason to tell the server that something failed.
+    Effect.catchTag("OutputClosed", () => Effect.void),
+    Effect.scoped,
+    Effect.provide(network(given))
+  )
 ).pipe(Command.withDescription("Connect to a server: lines that are typed are sent, messages that arrive are shown"))

@@ -1,4 +1,4 @@
-// Messages as lines: for people, and as JSON for programs.
+// Messages as lines: as people type and read them, and as JSON for programs.
 
 import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
@@ -24,45 +24,101 @@ const Line = Schema.parseJson(
 export type Command =
   | { readonly _tag: "Send"; readonly message: Message }
   | { readonly _tag: "Close"; readonly code: number | undefined; readonly reason: string | undefined }
+  | { readonly _tag: "Ping" }
+  | { readonly _tag: "Help" }
+
+/** Reads a line of input; `Left` says what is wrong with it. */
+export type Reader = (line: string) => Either.Either<Command, string>
+
+const send = (message: Message): Command => ({ _tag: "Send", message })
+
+/** Each line is a message. */
+export const readText: Reader = (line) => Either.right(send(line))
 
 const decode = Schema.decodeUnknownEither(Line)
 
-/** A line of input, as a message to send or a wish to close; `Left` says what is wrong with it. */
-export const readLine = (line: string, json: boolean): Either.Either<Command, string> =>
-  json
-    ? decode(line).pipe(
-        Either.mapLeft(
-          (error) => `no such line: ${ParseResult.TreeFormatter.formatErrorSync(error).split("\n").at(-1)}`
-        ),
-        Either.flatMap((value): Either.Either<Command, string> => {
-          if (value.type === "text") return Either.right({ _tag: "Send", message: value.data })
-          if (value.type === "close") return Either.right({ _tag: "Close", code: value.code, reason: value.reason })
-          return Encoding.decodeBase64(value.base64).pipe(
-            Either.mapLeft(({ message }) => `no base64: ${message}`),
-            Either.map((message) => ({ _tag: "Send", message }))
-          )
-        })
-      )
-    : Either.right({ _tag: "Send", message: line })
+/** Each line is JSON: see {@link Line}. */
+export const readJson: Reader = (line) =>
+  decode(line).pipe(
+    Either.mapLeft((error) => `no such line: ${ParseResult.ArrayFormatter.formatErrorSync(error)[0]?.message}`),
+    Either.flatMap((value) => {
+      if (value.type === "text") return Either.right(send(value.data))
+      if (value.type === "close")
+        return Either.right<Command>({ _tag: "Close", code: value.code, reason: value.reason })
+      return Either.mapBoth(Encoding.decodeBase64(value.base64), {
+        onLeft: ({ message }) => `no base64: ${message}`,
+        onRight: send
+      })
+    })
+  )
 
-/** A message as it is shown. */
-export const showMessage = (message: Message, json: boolean, paint: Paint): string => {
-  if (json) {
-    return JSON.stringify(
+export const typingHelp = `Each line is sent as a message.
+/binary 48 65 78       sends bytes
+/ping                  tells how long a round trip takes
+/close 4000 see you    closes, with a code and a reason if you like
+//text                 sends a line that begins with a slash
+Ctrl-D closes, Ctrl-C goes away.`
+
+/** What a person types: messages, and commands that begin with a slash. */
+export const readTyped: Reader = (line) => {
+  if (!line.startsWith("/")) return Either.right(send(line))
+  if (line.startsWith("//")) return Either.right(send(line.slice(1)))
+  const [, name = "", rest = ""] = /^\/(\S*)\s*(.*?)\s*$/.exec(line) ?? []
+  switch (name) {
+    case "help":
+      return Either.right({ _tag: "Help" })
+    case "ping":
+      return Either.right({ _tag: "Ping" })
+    case "binary":
+      return Either.mapBoth(Encoding.decodeHex(rest.replaceAll(/\s/g, "").toLowerCase()), {
+        onLeft: ({ message }) => `/binary takes bytes in hexadecimal, as in 48 65 78: ${message}`,
+        onRight: send
+      })
+    case "close": {
+      const [, code, reason] = /^(\d+)?\s*(.*)$/.exec(rest) ?? []
+      return reason !== "" && code === undefined
+        ? Either.left("/close takes a code before the reason, as in 4000 see you")
+        : Either.right({ _tag: "Close", code: code === undefined ? undefined : Number(code), reason })
+    }
+    default:
+      return Either.left(
+        `no command is called /${name}; /help tells them, and // sends a line that begins with a slash`
+      )
+  }
+}
+
+/** For whom it is shown: a program that reads JSON, a person, or whoever gets just the content. */
+export type Audience = "program" | "person" | "pipe"
+
+/** Messages as they are printed at once, and, where there are many peers, whose they are. */
+export const showMessages = (
+  messages: Iterable<Message>,
+  audience: Audience,
+  paint: Paint,
+  from?: string
+): string | Uint8Array => {
+  const shown = Array.from(messages, (message) => showMessage(message, audience, paint, from))
+  return shown.every((each) => typeof each === "string")
+    ? shown.join("\n")
+    : Buffer.concat(shown.flatMap((each) => (typeof each === "string" ? [Buffer.from(each), newline] : [each])))
+}
+
+const newline = new Uint8Array([0x0a])
+
+const showMessage = (message: Message, audience: Audience, paint: Paint, from?: string): string | Uint8Array => {
+  if (audience === "pipe") return message
+  if (audience === "program") {
+    const content =
       typeof message === "string"
         ? { type: "text", data: message }
         : { type: "binary", base64: Encoding.encodeBase64(message) }
-    )
+    return JSON.stringify(from === undefined ? content : { ...content, from })
   }
-  return typeof message === "string"
-    ? `${paint.green("<")} ${printable(message)}`
-    : `${paint.green("<")} ${paint.dim(`${message.length} bytes`)}\n${paint.cyan(hexDump(message))}`
+  const mark = `${from === undefined ? "" : `${paint.dim(from)} `}${paint.green("<")}`
+  if (typeof message !== "string")
+    return `${mark} ${paint.dim(size(message))}\n${paint.cyan(hexDump(message))}`.trimEnd()
+  // So that no line of a message looks like another one.
+  return `${mark} ${printable(message).replaceAll("\n", "\n  ")}`
 }
 
-/** Something that happened, as a line: for programs JSON like everything else. */
-export const showEvent = (
-  event: { readonly type: string; readonly [key: string]: unknown },
-  text: string,
-  json: boolean,
-  paint: Paint
-): string => (json ? JSON.stringify(event) : paint.dim(text))
+const size = ({ length }: Uint8Array) => (length === 1 ? "1 byte" : `${length} bytes`)

@@ -5,28 +5,35 @@ import * as Options from "@effect/cli/Options"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as WebSocket from "../WebSocket.js"
-import { connection, connectOptions, duration, network, toUrl, url } from "./options.js"
-import { Terminal } from "./terminal.js"
+import { isFailure } from "./format.js"
+import { connection, connectOptions, duration, json, network, toUrl, url, whole } from "./options.js"
+import { type OutputClosed, showError, Terminal } from "./terminal.js"
 
 /** Some pings brought no pong. */
 export class Unanswered {
   readonly _tag = "Unanswered"
+  readonly message: string
+  constructor({ answered, sent }: Statistics) {
+    this.message = `${sent - answered} of ${sent} pings brought no pong`
+  }
 }
 
 const options = {
   ...connection,
-  count: Options.integer("count").pipe(
+  count: whole("count", 1).pipe(
+    Options.withPseudoName("number"),
     Options.withAlias("c"),
-    Options.withDescription("Pings to send; without it, until Ctrl-C"),
+    Options.withDescription("Pings to send; default: until Ctrl-C"),
     Options.optional
   ),
   interval: duration("interval").pipe(
     Options.withAlias("i"),
-    Options.withDescription("From ping to ping (1s)"),
+    Options.withDescription("From ping to ping, if the pong has come; default 1s"),
     Options.withDefault(Duration.seconds(1))
   ),
-  json: Options.boolean("json").pipe(Options.withAlias("j"), Options.withDescription("One line of JSON for each ping"))
+  json
 }
 
 /** How long a pong may take. */
@@ -55,10 +62,15 @@ class Statistics {
     return { min: round(this.min), mean: round(mean), max: round(this.max), deviation: round(deviation) }
   }
 
+  toJSON() {
+    const counted = { pings: this.sent, pongs: this.answered }
+    return this.answered === 0 ? counted : { ...counted, ...this.figures }
+  }
+
   toString(): string {
     const counted = `${this.sent} pings, ${this.answered} pongs`
     if (this.answered === 0) return counted
-    const { min, mean, max, deviation } = this.figures
+    const { deviation, max, mean, min } = this.figures
     return `${counted}; ms: min ${min}, mean ${mean}, max ${max}, deviation ${deviation}`
   }
 }
@@ -67,52 +79,43 @@ const round = (milliseconds: number): number => Math.round(milliseconds * 1000) 
 
 export const ping = Command.make("ping", { url, ...options }, (given) =>
   Effect.gen(function* () {
-    const terminal = yield* Terminal
-    const { dim, green, red } = terminal.paint
-    const wanted = yield* connectOptions(given)
-    const socket = yield* WebSocket.connect(toUrl(given.url), { ...wanted, pingInterval: Duration.infinity })
-    if (!given.json) yield* terminal.note(dim(`pinging ${socket.url}`))
+    const { live, note, paint, print, rewrites } = yield* Terminal
+    const socket = yield* WebSocket.connect(toUrl(given.url), {
+      ...(yield* connectOptions(given)),
+      // Its own pings are those that are asked for.
+      pingInterval: Duration.infinity
+    })
+    if (!given.json) yield* note(`pinging ${socket.url}`)
     const statistics = new Statistics()
+    const isLast = () => Option.exists(given.count, (count) => statistics.sent >= count)
 
+    const show = (took: number | null): Effect.Effect<void, OutputClosed> => {
+      if (given.json) return print(JSON.stringify({ type: "pong", ping: statistics.sent, milliseconds: took }))
+      const result = took === null ? "no pong" : `${took.toFixed(3)} ms`
+      return rewrites
+        ? live(`${result.padStart(12)}  ${statistics}`)
+        : print(`${statistics.sent}: ${took === null ? paint.red(result) : result}`)
+    }
     const once = Effect.gen(function* () {
       statistics.sent++
       const took = Option.map(yield* Effect.timeoutOption(socket.ping, patience), Duration.toMillis)
       if (Option.isSome(took)) statistics.add(took.value)
-      if (given.json) {
-        const milliseconds = Option.getOrNull(Option.map(took, round))
-        return yield* terminal.print(JSON.stringify({ type: "pong", ping: statistics.sent, milliseconds }))
-      }
-      const line = Option.match(took, {
-        onNone: () => red("no pong"),
-        onSome: (milliseconds) => green(`${round(milliseconds)} ms`)
-      })
-      yield* terminal.watched
-        ? terminal.live(`${line} ${dim(String(statistics))}`)
-        : terminal.print(`${statistics.sent}: ${line}`)
+      yield* show(Option.getOrNull(Option.map(took, round)))
     })
     const report = Effect.suspend(() =>
-      given.json
-        ? terminal.print(
-            JSON.stringify({
-              type: "statistics",
-              pings: statistics.sent,
-              pongs: statistics.answered,
-              ...(statistics.answered === 0 ? undefined : statistics.figures)
-            })
-          )
-        : terminal.print(`${terminal.watched ? "\r\u001b[K" : ""}${statistics}`)
+      print(given.json ? JSON.stringify({ type: "statistics", ...statistics.toJSON() }) : `${statistics}`)
     )
-    // A server that never reads would have its pings count, but its messages pile up here unread.
+    // A server may send what it likes; unread it would hold up its pongs.
     yield* Effect.forkScoped(Effect.ignore(socket.run(() => Effect.void)))
     yield* once.pipe(
-      Effect.zipRight(
-        Effect.suspend(() => (isLast(statistics.sent, given.count) ? Effect.void : Effect.sleep(given.interval)))
-      ),
-      Effect.repeat({ until: () => isLast(statistics.sent, given.count) }),
+      Effect.repeat({ schedule: Schedule.fixed(given.interval), until: isLast }),
       Effect.ensuring(Effect.ignore(report))
     )
-    if (statistics.answered < statistics.sent) yield* Effect.fail(new Unanswered())
-  }).pipe(Effect.scoped, Effect.provide(network(given)))
+    if (statistics.answered < statistics.sent) yield* Effect.fail(new Unanswered(statistics))
+  }).pipe(
+    Effect.tapError((error) => (given.json && isFailure(error) ? showError(error) : Effect.void)),
+    Effect.catchTag("OutputClosed", () => Effect.void),
+    Effect.scoped,
+    Effect.provide(network(given))
+  )
 ).pipe(Command.withDescription("Ping a server, and tell how long its pongs take"))
-
-const isLast = (sent: number, count: Option.Option<number>): boolean => Option.exists(count, (wanted) => sent >= wanted)

@@ -18,6 +18,7 @@ import type { Frame, Role } from "../protocol/frame.js"
 import * as Wire from "../protocol/frame.js"
 import type { Breach } from "../protocol/violation.js"
 import type { IoError } from "../WebSocketError.js"
+import { Backlog, type Meter } from "./backlog.js"
 import { FrameQueue } from "./frameQueue.js"
 import { Pings, type Settle } from "./pings.js"
 
@@ -31,16 +32,6 @@ export interface EngineOptions extends Limits {
   /** What was negotiated in the opening handshake. */
   readonly extension: MessageExtension | undefined
   readonly meter: Meter
-}
-
-/** What is counted, once for each read and each write, so that counting costs nothing per message. */
-export interface Meter {
-  readonly received: (messages: number, bytes: number) => void
-  readonly sent: (messages: number, bytes: number) => void
-  /** So many bytes more wait for a slow peer; fewer, if it is negative. */
-  readonly queued: (change: number) => void
-  /** The peer has taken what waited, or is gone: so much it was at the most. */
-  readonly caughtUp: (peak: number) => void
 }
 
 /** How a connection ended: by the protocol, or by the transport. */
@@ -85,16 +76,14 @@ export class Engine implements Flow.Handler, Events {
   private readers: Array<Wake> = []
   private writers: Array<Wake> = []
   private readonly pings = new Pings()
+  private readonly backlog: Backlog
   /** Messages since the meter was told. */
   private received = 0
   private sent = 0
   private written = 0
-  /** Bytes that wait for a slow peer, as the meter knows it, and the most of them since it last waited for none. */
-  private queued = 0
-  private peak = 0
   /** When it was last asked for a sign of life: what had left, and whether some had not. */
   private left = 0
-  private backlog = false
+  private backlogged = false
   private active = true
 
   constructor(
@@ -104,6 +93,7 @@ export class Engine implements Flow.Handler, Events {
     private readonly onDone: () => void
   ) {
     this.connection = new Connection(options.role, options, this, options.nextKey, options.extension)
+    this.backlog = new Backlog(options.meter)
   }
 
   get isOpen(): boolean {
@@ -127,11 +117,9 @@ export class Engine implements Flow.Handler, Events {
 
   data(bytes: Uint8Array): void {
     this.heard = true
-    let consumed = bytes.length
-    if (this.options.extension === undefined) this.connection.consume(bytes)
-    else consumed = this.consumePiecewise(bytes)
+    const size = this.consume(bytes)
     if (this.connection.ends) this.concludeSoon()
-    this.options.meter.received(this.received, consumed)
+    this.options.meter.received(this.received, size)
     if (this.received > 0) this.active = true
     this.received = 0
     this.settle()
@@ -153,18 +141,18 @@ export class Engine implements Flow.Handler, Events {
     }
   }
 
-  /**
-   * Takes no more of a read than the receive buffer has room for: what is small here may be
-   * large once inflated. Answers how much that was.
-   */
-  private consumePiecewise(bytes: Uint8Array): number {
+  /** Takes no more of a compressed read than the receive buffer has room for, and answers how much that was. */
+  private consume(bytes: Uint8Array): number {
+    if (this.options.extension === undefined) {
+      this.connection.consume(bytes)
+      return bytes.length
+    }
     for (let at = 0; at < bytes.length; at += pieceSize) {
       this.connection.consume(bytes.subarray(at, at + pieceSize))
       if (!this.crowded || this.connection.outcome !== undefined || this.connection.isClosing) continue
       this.pause()
-      const rest = bytes.subarray(at + pieceSize)
-      this.flow.unshift(rest)
-      return bytes.length - rest.length
+      this.flow.unshift(bytes.subarray(at + pieceSize))
+      return Math.min(at + pieceSize, bytes.length)
     }
     return bytes.length
   }
@@ -179,7 +167,7 @@ export class Engine implements Flow.Handler, Events {
     this.congested = false
     this.connection.setCongested(false)
     this.flush()
-    this.measureQueue()
+    this.measureBacklog()
     this.wakeWriters()
   }
 
@@ -189,7 +177,7 @@ export class Engine implements Flow.Handler, Events {
     this.connection.receiveEnd()
     this.ending ??= error ?? this.connection.outcome
     this.connection.output.clear()
-    this.measureQueue()
+    this.measureBacklog()
     this.beginClosing()
     wake(this.readers)
     this.pings.end()
@@ -407,9 +395,9 @@ export class Engine implements Flow.Handler, Events {
     const waiting = this.flow.bufferedBytes()
     const taken = this.written - waiting
     // What the operating system takes while it has room says nothing of the peer; what it takes of a backlog does.
-    const alive = this.heard || this.paused || (this.backlog && taken > this.left)
+    const alive = this.heard || this.paused || (this.backlogged && taken > this.left)
     this.heard = false
-    this.backlog = waiting > 0
+    this.backlogged = waiting > 0
     this.left = taken
     return alive
   }
@@ -440,8 +428,8 @@ export class Engine implements Flow.Handler, Events {
 
   private flush(): void {
     const { output } = this.connection
-    if (this.congested) return this.measureQueue()
-    if (output.size === 0) return
+    if (this.congested) this.measureBacklog()
+    if (output.size === 0 || this.congested) return
     if (this.done || this.finished) {
       output.clear()
       return
@@ -460,21 +448,14 @@ export class Engine implements Flow.Handler, Events {
     if (!free) {
       this.congested = true
       this.connection.setCongested(true)
-      this.measureQueue()
+      this.measureBacklog()
     }
     // The socket sends the FIN behind what it has not yet taken; no drain need be waited for.
     if (this.finishing) this.finish()
   }
 
-  private measureQueue(): void {
-    const queued = this.congested && !this.done ? this.buffered : 0
-    if (queued === this.queued) return
-    this.options.meter.queued(queued - this.queued)
-    this.queued = queued
-    this.peak = Math.max(this.peak, queued)
-    if (queued > 0) return
-    this.options.meter.caughtUp(this.peak)
-    this.peak = 0
+  private measureBacklog(): void {
+    this.backlog.is(this.congested && !this.done ? this.buffered : 0)
   }
 
   /** Sends FIN, after all that is queued. */

@@ -12,6 +12,19 @@ export const fromEnding = (ending: Ending, address: string): WebSocketError => {
   return new ConnectionClosed({ code, reason, sentCode, initiator, clean, address })
 }
 
+/** How a connection ended, as it is counted and told. */
+export interface Farewell {
+  /** What the peer's Close said, 1006 without one; what a violation was answered with. */
+  readonly code: number
+  readonly reason: string
+  /** What our own Close said, if one was sent. */
+  readonly sentCode: number | undefined
+  /** Who began; unknown where it broke. */
+  readonly initiator: "local" | "remote" | undefined
+  /** What went wrong, if something did. */
+  readonly failure: string | undefined
+}
+
 /** The code that an ended connection is counted under. */
 export const codeOf = (ending: Ending | undefined): number => {
   if (ending === undefined || ending instanceof IoError) return CloseCode.abnormal
@@ -19,6 +32,26 @@ export const codeOf = (ending: Ending | undefined): number => {
   const { violation } = ending
   return violation._tag === "Breach" ? violation.closeCode : CloseCode.messageTooBig
 }
+
+export const farewellOf = (ending: Ending | undefined): Farewell => {
+  const code = codeOf(ending)
+  if (ending === undefined || ending instanceof IoError) {
+    const failure = ending === undefined ? "destroyed" : broken(ending)
+    return { code, reason: "", sentCode: undefined, initiator: undefined, failure }
+  }
+  if (ending._tag === "Failed") {
+    const { violation } = ending
+    const failure = violation._tag === "Breach" ? violation.rule : `${violation.which} over ${violation.limit}`
+    return { code, reason: "", sentCode: code, initiator: "local", failure }
+  }
+  const { reason, sentCode, initiator } = ending
+  // From 3000 on, what a code means is the application's business.
+  const failure = code >= 3000 || CloseCode.isClean(code) ? undefined : CloseCode.format(code)
+  return { code, reason, sentCode, initiator, failure }
+}
+
+const broken = ({ operation, code, cause }: IoError): string =>
+  `${operation} failed${code === undefined ? "" : ` (${code})`}${cause instanceof Error ? `: ${cause.message}` : ""}`
 
 /** For operations after our Close was sent and before the peer's came. */
 export const closing = (sentCode: number | undefined, address: string): ConnectionClosed =>

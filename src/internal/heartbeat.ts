@@ -6,7 +6,7 @@ import * as CloseCode from "../CloseCode.js"
 import * as Flow from "../Flow.js"
 import { IoError } from "../WebSocketError.js"
 import type { Engine } from "./engine.js"
-import { repeatedly } from "./timers.js"
+import { monotonic, repeatedly } from "./timers.js"
 
 /** In milliseconds; `Infinity` is never. */
 export interface Rhythm {
@@ -45,10 +45,13 @@ const pinging = (
 ) => {
   let asked = false
   let missed = 0
+  let forget = () => {}
   const ping = (): number => {
-    const sentAt = clock.unsafeCurrentTimeNanos()
-    engine.ping((answered) => {
-      if (answered) onLatency(Number(clock.unsafeCurrentTimeNanos() - sentAt) / 1_000_000)
+    const sentAt = monotonic(clock)
+    // A pong answers all pings before it: of those that were missed it would tell how long the peer was silent.
+    forget()
+    forget = engine.ping((answered) => {
+      if (answered) onLatency(monotonic(clock) - sentAt)
     })
     asked = true
     return pingTimeout
@@ -73,7 +76,7 @@ const pinging = (
 const idleLooks = 4
 
 const idling = (engine: Engine, { idleTimeout }: Rhythm, clock: Clock.Clock) => {
-  let activeAt = clock.unsafeCurrentTimeMillis()
+  let activeAt = monotonic(clock)
   return (now: number): number | undefined => {
     if (!engine.isOpen) return undefined
     if (engine.isActive()) activeAt = now

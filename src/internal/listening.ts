@@ -3,34 +3,32 @@
 import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerRespondable from "@effect/platform/HttpServerRespondable"
 import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import * as Flow from "../Flow.js"
 import { type ListenOptions, Network } from "../Network.js"
-import { type Complete, type Refusal, type RequestHead, refusalOf } from "../protocol/head.js"
+import { type Refusal, type RequestHead, refusalOf } from "../protocol/head.js"
 import { hasToken } from "../protocol/tokens.js"
 import { HandshakeError } from "../WebSocketError.js"
 import { Admission } from "./admission.js"
+import { seenBy } from "./forwarded.js"
+import { headersOf } from "./headers.js"
 import { requestOf, respond } from "./http.js"
+import { limitWarning, logRefusal } from "./logs.js"
+import { refused } from "./meters.js"
 import type { ConnectionOptions } from "./options.js"
 import type { runConnection } from "./running.js"
-import {
-  type Acceptance,
-  agree,
-  answer,
-  check,
-  type HandshakeOptions,
-  type Request,
-  readRequest,
-  refuse,
-  type Terms
-} from "./server.js"
-import { drain, logRefusal, type Patience, runHandler, Visit } from "./serving.js"
-import { handshakeSpan } from "./tracing.js"
+import { agree, answer, check, type HandshakeOptions, type Request, readRequest, refuse, type Terms } from "./server.js"
+import { drain, type Patience, runHandler, Visit } from "./serving.js"
+import { type Facts, handshakeSpan } from "./tracing.js"
 
 /** The socket as a handler gets it. */
 export type Connected = Effect.Effect.Success<ReturnType<typeof runConnection>>
@@ -60,6 +58,12 @@ interface Route {
   readonly visits: Visits
 }
 
+/** What answers the requests that are no upgrades. */
+interface Site {
+  readonly handler: HttpHandler
+  readonly visits: Visits
+}
+
 export interface ListeningOptions extends Omit<ConnectionOptions, keyof Patience>, HandshakeOptions, Patience {
   readonly maxConnections: number
   readonly maxConnectionsPerAddress: number
@@ -69,10 +73,15 @@ export interface ListeningOptions extends Omit<ConnectionOptions, keyof Patience
 /** An answer of the application's, in place of an upgrade. */
 class Declined {
   readonly _tag = "Declined"
+  readonly rule = "the application declined"
   constructor(readonly response: HttpServerResponse.HttpServerResponse) {}
+
+  get status(): number {
+    return this.response.status
+  }
 }
 
-/** Lets the application decide, in bounded time. */
+/** Lets the application decide, in bounded time, also where all else is uninterruptible. */
 export const decided = <A, R>(
   decision: Effect.Effect<A, HttpServerRespondable.Respondable, R>,
   timeout: Duration.Duration
@@ -81,7 +90,10 @@ export const decided = <A, R>(
     Effect.catchAll((respondable) =>
       Effect.flatMap(HttpServerRespondable.toResponse(respondable), (response) => Effect.fail(new Declined(response)))
     ),
+    // What can't be interrupted goes on without us.
+    Effect.disconnect,
     Effect.timeoutFail({ duration: timeout, onTimeout: () => refusalOf(503, "the server didn't decide in time") }),
+    Effect.interruptible,
     Effect.catchAllDefect((defect) =>
       Effect.zipRight(
         Effect.logError("WebSocket handshake decision failed", defect),
@@ -95,11 +107,28 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
   Effect.gen(function* () {
     const network = yield* Network
     const { handshakeTimeout, closeTimeout, trustedProxies = 0 } = options
-    const admission = new Admission(options.maxConnections, options.maxConnectionsPerAddress)
+    const { maxConnections, maxConnectionsPerAddress } = options
+    const admission = new Admission(maxConnections, maxConnectionsPerAddress)
+    const warnOfAll = limitWarning("the server is full", "maxConnections", maxConnections)
+    const warnOfAddress = limitWarning("an address has its share", "maxConnectionsPerAddress", maxConnectionsPerAddress)
     const routes = new Set<Route>()
     const served = yield* Deferred.make<void>()
     const visits: Visits = new Map()
-    let http: HttpHandler | undefined
+    let site: Site | undefined
+    const scope = yield* Effect.scope
+    const door = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+
+    /** Stops accepting, and ends all connections at once. */
+    const shutDown = Effect.zipRight(Scope.close(door, Exit.void), drain(visits, options))
+
+    /**
+     * Ends what has visits when the scope that asks for it closes. Where that is the server's own, all of the server
+     * ends there and then: one handler after the other would take as often as long.
+     */
+    const drainAtEnd = (some: Visits) =>
+      Effect.flatMap(Effect.scope, (own) =>
+        Effect.addFinalizer(() => (own === scope ? shutDown : drain(some, options)))
+      )
 
     const routeFor = (target: string): Effect.Effect<Route, Refusal> =>
       Effect.suspend(() => {
@@ -112,7 +141,7 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
         )
       })
 
-    const receiveVisit = (flow: Flow.Flow, visit: Visit, { head, rest }: Complete<RequestHead>, leaves: Leaves) =>
+    const admit = (flow: Flow.Flow, visit: Visit, head: RequestHead, leaves: Leaves) =>
       Effect.gen(function* () {
         yield* Effect.timeoutFail(Deferred.await(served), {
           duration: handshakeTimeout,
@@ -124,35 +153,37 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
         const checked = check(head, flow, handshake)
         if ("_tag" in checked) return yield* Effect.fail(checked)
         if (trustedProxies > 0) yield* enterFrom(checked.request.remoteAddress, leaves)
-        const { terms, handler } = yield* decided(route.admit(checked.request), handshakeTimeout).pipe(
-          handshakeSpan("server", checked.request)
-        )
-        const accepted: Acceptance | Refusal = agree(checked, handshake, terms)
-        yield* runHandler(answer(flow, rest, accepted, options, visit.opened), handler, visit, options)
-      })
+        const { terms, handler } = yield* decided(route.admit(checked.request), handshakeTimeout)
+        const accepted = agree(checked, handshake, terms)
+        return "_tag" in accepted ? yield* Effect.fail(accepted) : { accepted, handler }
+      }).pipe(handshakeSpan(() => factsOf(head, flow, trustedProxies)))
 
     const enterFrom = (address: Flow.Address, leaves: Leaves): Effect.Effect<void, Refusal> =>
       Effect.suspend(() => {
         const entered = admission.enterFrom(address)
-        if (typeof entered !== "function") return Effect.fail(entered)
+        if (typeof entered !== "function") return Effect.zipRight(warnOfAddress(address), Effect.fail(entered))
         leaves.push(entered)
         return Effect.void
       })
 
     const handle = (flow: Flow.Flow, visit: Visit, refusal: Refusal | undefined, leaves: Leaves) =>
       Effect.gen(function* () {
-        if (refusal !== undefined) return yield* Effect.fail(refusal)
+        if (refusal !== undefined) return yield* Effect.zipRight(warnOfAll(flow.remoteAddress), Effect.fail(refusal))
         if (trustedProxies <= 0) yield* enterFrom(flow.remoteAddress, leaves)
         const request = yield* readRequest(flow, { maxBytes: options.maxHeadSize }, handshakeTimeout)
-        if (http === undefined || hasToken(request.head.fields.get("upgrade"), "websocket")) {
-          return yield* receiveVisit(flow, visit, request, leaves)
+        if (site === undefined || hasToken(request.head.fields.get("upgrade"), "websocket")) {
+          const { accepted, handler } = yield* admit(flow, visit, request.head, leaves)
+          return yield* runHandler(answer(flow, request.rest, accepted, options, visit.opened), handler, visit, options)
         }
+        const { handler, visits } = site
+        yield* Effect.withFiberRuntime((fiber) => Effect.sync(() => enroll(visits, fiber, visit)))
+        visit.begin()
         const { method } = request.head
         const asked = yield* requestOf(flow, request, options, handshakeTimeout)
-        yield* http(asked, (response) => respond(flow, response, closeTimeout, method === "HEAD"))
+        yield* handler(asked, (response) => respond(flow, response, closeTimeout, method === "HEAD"))
       }).pipe(
         Effect.catchTag("Refusal", (refused) => refuse(flow, refused, closeTimeout)),
-        Effect.catchTag("Declined", ({ response }) => decline(flow, response, closeTimeout)),
+        Effect.catchTag("Declined", (declined) => decline(flow, declined, closeTimeout)),
         Effect.catchAll(logRefusal),
         Effect.ensuring(
           Effect.sync(() => {
@@ -162,14 +193,22 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
         )
       )
 
-    const fork = Runtime.runFork(yield* Effect.runtime<never>())
-    // Before the listener's own finalizer in the order of their making: it has stopped accepting by then.
-    yield* Effect.addFinalizer(() => drain(visits, options))
-    const listener = yield* network.listen(listen, (flow) => {
-      const entered = admission.enter()
-      if (entered === undefined) return flow.destroy()
-      const visit = new Visit()
-      enroll(visits, fork(handle(flow, visit, entered.refusal, [entered.leave])), visit)
+    // The span that the server is started in is no parent of what its clients do for days.
+    const fork = Runtime.runFork(Runtime.updateContext(yield* Effect.runtime<never>(), Context.omit(Tracer.ParentSpan)))
+    yield* Effect.addFinalizer(() => shutDown)
+    const listener = yield* network
+      .listen(listen, (flow) => {
+        const entered = admission.enter()
+        if (entered === undefined) {
+          refused(undefined)
+          return flow.destroy()
+        }
+        const visit = new Visit(flow)
+        enroll(visits, fork(handle(flow, visit, entered.refusal, [entered.leave])), visit)
+      })
+      .pipe(Scope.extend(door))
+    yield* Effect.annotateLogs(Effect.logDebug("WebSocket server listens"), {
+      address: Flow.formatAddress(listener.address)
     })
 
     return {
@@ -179,29 +218,42 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
       addRoute: (path: string | undefined, handshake: HandshakeOptions, admit: Admit) =>
         Effect.gen(function* () {
           const route: Route = { path, handshake, admit, visits: new Map() }
+          yield* drainAtEnd(route.visits)
           yield* Effect.acquireRelease(
             Effect.sync(() => routes.add(route)),
-            () =>
-              Effect.zipRight(
-                Effect.sync(() => routes.delete(route)),
-                drain(route.visits, options)
-              )
+            () => Effect.sync(() => routes.delete(route))
           )
           yield* Deferred.succeed(served, undefined)
         }),
       /** Answers what is no upgrade until the scope closes. */
       setHttp: (handler: HttpHandler) =>
-        Effect.acquireRelease(
-          Effect.sync(() => {
-            http = handler
-          }),
-          () =>
+        Effect.gen(function* () {
+          const own: Site = { handler, visits: new Map() }
+          yield* drainAtEnd(own.visits)
+          yield* Effect.acquireRelease(
             Effect.sync(() => {
-              if (http === handler) http = undefined
-            })
-        )
+              site = own
+            }),
+            () =>
+              Effect.sync(() => {
+                if (site === own) site = undefined
+              })
+          )
+        })
     }
   })
+
+const factsOf = (head: RequestHead, flow: Flow.Flow, trustedProxies: number): Facts => {
+  const { host, remoteAddress, secure } = seenBy(flow, head.fields, trustedProxies)
+  return {
+    role: "server",
+    // Other forms of a target, which no client of ours sends, might hold user info (RFC 9112 3.2).
+    url: head.target.startsWith("/") ? `${secure ? "wss" : "ws"}://${host}${head.target}` : "",
+    headers: headersOf(head.fields),
+    flow,
+    remoteAddress
+  }
+}
 
 /** What counts a visit out again. */
 type Leaves = Array<() => void>
@@ -214,15 +266,15 @@ const enroll = (visits: Visits, fiber: Fiber.RuntimeFiber<unknown, unknown>, vis
 
 const decline = (
   flow: Flow.Flow,
-  response: HttpServerResponse.HttpServerResponse,
+  { response, rule, status }: Declined,
   timeout: Duration.Duration
 ): Effect.Effect<never, HandshakeError> =>
   Effect.zipRight(
     respond(flow, response, timeout),
     new HandshakeError({
-      rule: "the application declined",
+      rule,
       address: Flow.formatAddress(flow.remoteAddress),
-      status: response.status,
+      status,
       headers: { ...response.headers }
     })
   )

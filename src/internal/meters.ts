@@ -3,7 +3,7 @@
 import * as MetricLabel from "effect/MetricLabel"
 import type { Role } from "../protocol/frame.js"
 import * as Metrics from "../WebSocketMetrics.js"
-import type { Meter } from "./engine.js"
+import type { Meter } from "./backlog.js"
 
 /** What is counted of connections as a whole, beside their traffic. */
 export interface ConnectionMeter extends Meter {

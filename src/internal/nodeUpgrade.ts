@@ -28,6 +28,7 @@ export const prepareServer = <Server extends Http.Server | Https.Server>(server:
   server.prependListener("upgrade", (_: Http.IncomingMessage, socket: Duplex, head: Uint8Array) => {
     watched.add(socket)
     socket.on("error", ignore)
+    socket.once("end", gone)
     socket.once("finish", refused)
     if (head.length > 0) heads.set(socket, head)
     // Before the application serves, and while it ends, nobody else listens.
@@ -42,6 +43,14 @@ export const prepareServer = <Server extends Http.Server | Https.Server>(server:
 }
 
 const unavailable = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+/**
+ * A client that ends the connection before its upgrade was answered has given up. Node ends
+ * ordinary requests in the same case; the platform interrupts this one when it closes.
+ */
+function gone(this: Duplex): void {
+  if (!this.writableEnded) this.destroy()
+}
 
 /**
  * How long a client may take to close the connection after its upgrade was
@@ -120,6 +129,7 @@ export const upgrade = (
       silence(request, socket)
       const flow = new NodeFlow(socket, {})
       socket.removeListener("error", ignore)
+      socket.removeListener("end", gone)
       socket.removeListener("finish", refused)
       const head = heads.get(socket)
       heads.delete(socket)

@@ -13,7 +13,6 @@ import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import * as Scope from "effect/Scope"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import type { Message } from "../protocol/connection.js"
 import type { WebSocket } from "../WebSocket.js"
 import type { WebSocketError } from "../WebSocketError.js"
 import { closing } from "./errors.js"
@@ -100,7 +99,10 @@ export const supervise = <E, R>(
         })
         const exit = yield* Effect.exit(restore(Scope.extend(life, scope)))
         // Before the scope of the connection drops it.
-        const rest = epoch === undefined || leaving !== undefined ? [] : yield* remaining(epoch.socket)
+        const rest =
+          epoch === undefined || leaving !== undefined
+            ? []
+            : yield* Effect.orElseSucceed(epoch.socket.receiveAll, () => [])
         const closed = yield* Effect.exit(Scope.close(scope, leaving ?? exit))
         if (epoch !== undefined) traffic.retire(epoch, rest)
         yield* closed
@@ -156,16 +158,3 @@ export const supervise = <E, R>(
 /** The error that an attempt ended with, whatever that interrupted; none after a defect, or if nothing failed. */
 const expected = <E>(exit: Exit.Exit<never, E>): Option.Option<E> =>
   Exit.isSuccess(exit) || Cause.isDie(exit.cause) ? Option.none() : Cause.failureOption(exit.cause)
-
-/** Takes what a connection that is over has brought. */
-const remaining = (socket: WebSocket): Effect.Effect<Array<Message>> => {
-  const all: Array<Message> = []
-  const take: Effect.Effect<void> = Effect.matchEffect(socket.receiveAll, {
-    onFailure: () => Effect.void,
-    onSuccess: (messages) => {
-      for (const message of messages) all.push(message)
-      return take
-    }
-  })
-  return Effect.as(take, all)
-}

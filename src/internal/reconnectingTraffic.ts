@@ -159,5 +159,4 @@ export class Traffic<E> {
 export const isOurs = (error: WebSocketError): boolean => error._tag === "ProtocolError" && error.side === "local"
 
 /** The end of the messages is one that a stream of them ends with, as that of a single connection does. */
-const isGoodEnd = (error: unknown): boolean =>
-  error instanceof ConnectionClosed && error.clean && CloseCode.isClean(error.code)
+const isGoodEnd = (error: unknown): boolean => error instanceof ConnectionClosed && CloseCode.isClean(error.code)

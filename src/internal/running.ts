@@ -11,6 +11,7 @@ import { Rng } from "../Rng.js"
 import { type Driven, drive } from "./driver.js"
 import { codeOf } from "./errors.js"
 import { watch } from "./heartbeat.js"
+import { logLife } from "./logs.js"
 import { meters } from "./meters.js"
 import { operations } from "./operations.js"
 import { type ConnectionOptions, driverOptions, rhythm } from "./options.js"
@@ -42,11 +43,14 @@ export const runConnection = (
   Effect.gen(function* () {
     const { role, flow, rest, url, headers, subprotocol, extension, address } = established
     const meter = meters[role]
-    const span = yield* connectionSpan(established)
+    const remoteAddress = established.remoteAddress ?? flow.remoteAddress
+    const traced = yield* connectionSpan(established, subprotocol)
+    const span = traced?.span
     const driven = yield* drive(flow, rest, driverOptions(role, yield* Rng, extension, options))
     const { engine, reading } = driven
     opened?.(driven)
     meter.opened()
+    const logEnd = yield* logLife({ role, url, remoteAddress, span })
     let latency: number | undefined
     const stopWatching = yield* watch(engine, rhythm(role, options), (milliseconds) => {
       latency = milliseconds
@@ -54,20 +58,22 @@ export const runConnection = (
     })
     reading.addObserver(() => {
       stopWatching()
-      const code = codeOf(engine.ending)
-      meter.closed(code)
-      span?.attribute("websocket.close.code", code)
+      meter.closed(codeOf(engine.ending))
+      logEnd(engine.ending)
+      traced?.end(engine.ending)
     })
+    const operated = operations(driven, address)
     return {
       role,
       url,
       headers,
       subprotocol,
-      remoteAddress: established.remoteAddress ?? flow.remoteAddress,
+      remoteAddress,
       localAddress: flow.localAddress,
       secure: established.secure ?? flow.secure,
       span,
       latency: Effect.sync(() => Option.map(Option.fromNullable(latency), Duration.millis)),
-      ...operations(driven, address)
+      ...operated,
+      ping: Effect.tap(operated.ping, (elapsed) => Effect.sync(() => meter.latency(Duration.toMillis(elapsed))))
     }
   }).pipe(Effect.uninterruptible)

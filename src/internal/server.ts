@@ -191,7 +191,8 @@ export const acceptKey = (key: string, options: HandshakeOptions): Acceptance | 
 /** The request of an HTTP server that has read it already. */
 export const fromHttp = (request: HttpServerRequest.HttpServerRequest): RequestHead => ({
   method: request.method,
-  target: request.url,
+  // A router that is mounted in another one sees its own part of the URL only.
+  target: request.originalUrl,
   minorVersion: 1,
   fields: new Fields([...Object.entries(request.headers), ...furtherHosts(request.source)])
 })

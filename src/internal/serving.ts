@@ -1,6 +1,5 @@
 // The life of a server's connection beside its protocol: its handler, and its end when the server ends.
 
-import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -8,12 +7,10 @@ import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import type * as Tracer from "effect/Tracer"
 import * as CloseCode from "../CloseCode.js"
-import * as Flow from "../Flow.js"
-import { type HandshakeError, isWebSocketError } from "../WebSocketError.js"
+import type * as Flow from "../Flow.js"
 import type { Driven } from "./driver.js"
-import { refused } from "./meters.js"
+import { logFailure } from "./logs.js"
 
 /** How long the end of a connection may take. */
 export interface Patience {
@@ -26,18 +23,28 @@ export interface Patience {
 /** A connection as its server sees it: nothing but a fiber until the handshake is done. */
 export class Visit {
   private driven: Driven | undefined
+  private begun = false
   private leaving = false
+  /** Nobody waits for it any more. */
+  abandoned = false
+
+  constructor(private readonly flow?: Flow.Flow) {}
+
+  /** From now on it is worth waiting for, though it is no connection. */
+  begin(): void {
+    this.begun = true
+  }
 
   readonly opened = (driven: Driven): void => {
     this.driven = driven
     if (this.leaving) this.leave()
   }
 
-  /** Sends Close 1001 if there is a connection to send it on; answers whether there is. */
+  /** Sends Close 1001 if there is a connection to send it on; answers whether its end is worth waiting for. */
   leave(): boolean {
     this.leaving = true
     this.driven?.engine.sendClose(CloseCode.goingAway, "")
-    return this.driven !== undefined
+    return this.begun || this.driven !== undefined
   }
 
   /** Calls `over` when the connection that was opened is over. */
@@ -45,8 +52,11 @@ export class Visit {
     this.driven?.reading.addObserver(over)
   }
 
-  destroy(): void {
+  /** Leaves it to itself, without its connection: it doesn't end, whatever is done. */
+  abandon(): void {
+    this.abandoned = true
     this.driven?.engine.destroy()
+    this.flow?.destroy()
   }
 }
 
@@ -60,7 +70,7 @@ export const drain = (
   { drainTimeout, closeTimeout }: Patience
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
-    const all = [...visits]
+    const all = [...visits].filter(([, visit]) => !visit.abandoned)
     // Run by finalizers, which can't be interrupted; waiting can.
     const ended = Effect.interruptible(Effect.forEach(all, ([fiber]) => Fiber.await(fiber), { discard: true }))
     const interrupt = Effect.sync(() => {
@@ -68,7 +78,7 @@ export const drain = (
     })
     const abandon = Effect.suspend(() => {
       const left = all.filter(([fiber]) => fiber.unsafePoll() === null)
-      for (const [, visit] of left) visit.destroy()
+      for (const [, visit] of left) visit.abandon()
       return left.length === 0
         ? Effect.void
         : Effect.logWarning(`left ${left.length} WebSocket handlers behind that don't end though interrupted`)
@@ -94,7 +104,6 @@ export const runHandler = <S extends Peer, E, RC, EH, R>(
   Effect.scoped(
     Effect.gen(function* () {
       const socket = yield* connection
-      yield* logOf(socket, Effect.logDebug("WebSocket connection opened"))
       yield* leaveSoonAfter(visit, drainTimeout)
       const handled = handler(socket).pipe(
         Effect.tapErrorCause((cause) => logFailure(socket, cause)),
@@ -111,12 +120,7 @@ export const runHandler = <S extends Peer, E, RC, EH, R>(
   )
 
 /** What is to be known here of a socket. */
-interface Peer {
-  readonly isOpen: Effect.Effect<boolean>
-  readonly url: string
-  readonly remoteAddress: Flow.Address
-  readonly span: Tracer.AnySpan | undefined
-}
+type Peer = Parameters<typeof logFailure>[0]
 
 const handlerFailed = { _tag: "HandlerFailed" } as const
 
@@ -137,40 +141,20 @@ const leaveSoonAfter = (visit: Visit, drainTimeout: Duration.Duration): Effect.E
     })
   )
 
-const logOf = (socket: Peer, log: Effect.Effect<void>): Effect.Effect<void> =>
-  Effect.annotateLogs(log, { address: Flow.formatAddress(socket.remoteAddress), url: socket.url })
-
-/** A connection that ends is its handler's ordinary fate; anything else wants to be seen. */
-const logFailure = (socket: Peer, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Effect.flatMap(socket.isOpen, (open) => {
-    if (Cause.isInterruptedOnly(cause)) return Effect.void
-    const log = !open && isWebSocketError(Cause.squash(cause)) ? Effect.logDebug : Effect.logError
-    return logOf(socket, log("WebSocket handler failed", cause))
-  })
-
-/** Counts and logs a request that was refused. */
-export const logRefusal = (error: HandshakeError): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    refused(error.status)
-    return Effect.annotateLogs(Effect.logDebug("WebSocket handshake refused"), {
-      address: error.address,
-      rule: error.rule,
-      ...(error.status === undefined ? undefined : { status: error.status })
-    })
-  })
-
 /**
  * Runs a visit in a fiber of its own, so that whoever interrupts the one that called only
- * asks for its end.
+ * asks for its end. An HTTP server of the platform runs its app uninterruptibly, where no
+ * router is in between; a connection can always be ended.
  */
 export const inVisit = <E, R>(
   run: Effect.Effect<void, E, R>,
   visit: Visit,
   patience: Patience
 ): Effect.Effect<void, E, R> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.fork(restore(run)), (fiber) =>
-      restore(Fiber.await(fiber)).pipe(
+  Effect.uninterruptible(
+    // A daemon: its parent's end would wait for it, however long the handler takes.
+    Effect.flatMap(Effect.forkDaemon(Effect.interruptible(run)), (fiber) =>
+      Effect.interruptible(Fiber.await(fiber)).pipe(
         Effect.onInterrupt(() => drain(new Map([[fiber, visit]]), patience)),
         Effect.flatMap((exit) => (Exit.isInterrupted(exit) ? Effect.void : exit))
       )

@@ -307,7 +307,8 @@ export const make = (
       const scope = yield* Effect.scope
       const writeScope = yield* Scope.fork(scope, ExecutionStrategy.sequential)
       const writer = yield* Scope.extend(socket.writer, writeScope)
-      const fork = Runtime.runFork(yield* Effect.runtime())
+      // What is forked later inherits the interruptibility of this moment.
+      const fork = Runtime.runFork(yield* Effect.interruptible(Effect.runtime()))
       const opened = yield* Deferred.make<void, Socket.SocketError>()
       let release = (_lost: boolean) => {}
       const flow: SocketFlow = new SocketFlow(options, {

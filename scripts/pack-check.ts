@@ -1,7 +1,7 @@
 // Packs what is built, and uses the tarball as its users will: linted, installed beside
-// its peers in an empty project, imported by name, type-checked against.
+// its peers in an empty project, imported by name, type-checked against, run as a command.
 import assert from "node:assert/strict"
-import { execFileSync, spawnSync } from "node:child_process"
+import { execFileSync, spawn, spawnSync } from "node:child_process"
 import {
   copyFileSync,
   existsSync,
@@ -14,6 +14,7 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
+import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import manifest from "../package.json" with { type: "json" }
 
@@ -31,11 +32,11 @@ const run = (command: string, args: ReadonlyArray<string>, cwd = root) => {
 }
 
 const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
-  .filter((name) => name.endsWith(".ts"))
+  .filter((name) => name.endsWith(".ts") && !name.startsWith("cli/"))
   .map((name) => name.slice(0, -".ts".length))
 const entries = sources.filter((name) => !name.includes("/")).map((name) => (name === "index" ? "." : `./${name}`))
 const open = entries.map((entry) => manifest.name + entry.slice(1))
-const closed = ["internal/x", "protocol/frame"].map((path) => `${manifest.name}/${path}`)
+const closed = ["internal/x", "protocol/frame", "cli/main"].map((path) => `${manifest.name}/${path}`)
 
 const pack = (): string =>
   join(temporary, read("npm", ["pack", "--silent", "--ignore-scripts", "--pack-destination", temporary]).trim())
@@ -48,6 +49,7 @@ const checkContents = (tarball: string) => {
   const compiled = (name: string) => [".js", ".js.map", ".d.ts", ".d.ts.map"].map((ending) => `dist/${name}${ending}`)
   const wanted = [
     ...["CHANGELOG.md", "LICENSE", "README.md", "package.json"],
+    ...["dist/cli/main.js", "dist/cli/licenses.txt"],
     ...sources.flatMap((name) => [`src/${name}.ts`, ...compiled(name)])
   ]
   const missing = wanted.filter((path) => !contents.includes(path))
@@ -100,6 +102,30 @@ const checkTypes = () => {
   run(bin("tsc"), [...options, "imports.ts", "consumer.ts"], consumer)
 }
 
+/** A server and a client, each as its user would start it. */
+const checkCommand = async () => {
+  const command = (args: ReadonlyArray<string>, input = "") => {
+    const options = { cwd: consumer, encoding: "utf8", input, timeout: 30_000 } as const
+    const { status, stderr, stdout } = spawnSync("npx", [manifest.name, ...args], options)
+    assert.equal(status, 0, `${manifest.name} ${args.join(" ")} failed: ${stderr}`)
+    return stdout
+  }
+  assert.equal(command(["--version"]).trim(), manifest.version)
+  // Not through npx, which would have to hand the signal on.
+  const server = spawn(join(consumer, "node_modules/.bin", manifest.name), ["listen", "0", "--json"])
+  try {
+    for await (const line of createInterface(server.stdout)) {
+      const { type, url }: { readonly type: string; readonly url: string } = JSON.parse(line)
+      if (type === "listening") {
+        assert.equal(command(["connect", url], "hello\n"), "hello\n")
+        break
+      }
+    }
+  } finally {
+    server.kill()
+  }
+}
+
 try {
   const tarball = pack()
   checkContents(tarball)
@@ -119,6 +145,7 @@ try {
   checkMaps()
   checkImports()
   checkTypes()
+  await checkCommand()
   console.log(`${basename(tarball)}: ${open.length} modules, checked`)
 } finally {
   rmSync(temporary, { recursive: true, force: true })

@@ -21,6 +21,7 @@ import * as Schema from "effect/Schema"
 import * as CloseCode from "./CloseCode.js"
 import { andThen, hasFailed, hasSucceeded, mapFailure } from "./internal/messageEffect.js"
 import { describeFailure, describeIssue, oneLine } from "./internal/messageIssue.js"
+import { parseJson, printJson } from "./internal/messageJson.js"
 import { objection } from "./internal/messageMsgPack.js"
 import type { Message } from "./WebSocket.js"
 
@@ -153,40 +154,6 @@ export const json = <In, InEncoded, RIn, Out, OutEncoded, ROut>({
 }
 
 const parseError = (issue: ParseResult.ParseIssue) => new ParseResult.ParseError({ issue })
-
-const parseJson = (message: string): Either.Either<unknown, string> => {
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(message)
-  } catch {
-    return Either.left("it is no JSON")
-  }
-  // The key could be written with escapes, which hardly anything uses for ASCII.
-  const suspicious = message.includes("__proto__") || /\\u00[5-7]/.test(message)
-  return suspicious && hasProto(parsed) ? Either.left('it has a key "__proto__"') : Either.right(parsed)
-}
-
-/** Whether an object in it has its own `__proto__`. A loop: JSON may be nested as deep as it is long. */
-const hasProto = (root: unknown): boolean => {
-  const nodes = [root]
-  while (nodes.length > 0) {
-    const node = nodes.pop()
-    if (typeof node !== "object" || node === null) continue
-    if (Object.hasOwn(node, "__proto__")) return true
-    for (const child of Object.values(node)) nodes.push(child)
-  }
-  return false
-}
-
-const printJson = (encoded: unknown): Either.Either<string, string> => {
-  try {
-    // What the types don't say: undefined and functions have no JSON.
-    const text: string | undefined = JSON.stringify(encoded)
-    return text === undefined ? Either.left("it has no JSON") : Either.right(text)
-  } catch (error) {
-    return Either.left(`it has no JSON: ${describeFailure(error)}`)
-  }
-}
 
 /**
  * MessagePack in binary messages, one value in each.

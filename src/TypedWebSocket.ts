@@ -30,12 +30,15 @@
  *
  * @since 0.1.0
  */
+import * as Channel from "effect/Channel"
+import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
-import { dual } from "effect/Function"
+import * as Either from "effect/Either"
+import { constVoid, dual } from "effect/Function"
 import * as Option from "effect/Option"
-import type * as Sink from "effect/Sink"
-import type * as Stream from "effect/Stream"
-import { overConnection } from "./internal/messageOperations.js"
+import * as Sink from "effect/Sink"
+import * as Stream from "effect/Stream"
+import { collect, hasFailed, hasSucceeded } from "./internal/messageEffect.js"
 import type { DecodeError, EncodeError, MessageCodec } from "./MessageCodec.js"
 import type * as ReconnectingWebSocket from "./ReconnectingWebSocket.js"
 import type * as WebSocket from "./WebSocket.js"
@@ -90,11 +93,22 @@ export const make: {
   <In, Out, RIn, ROut, E extends DecodeError>(
     socket: WebSocket.WebSocket,
     codec: MessageCodec<In, Out, RIn, ROut, E>
-  ): TypedWebSocket<In, Out, RIn, ROut, E> => ({
-    socket,
-    close: socket.close,
-    ...overConnection(socket, codec)
-  })
+  ): TypedWebSocket<In, Out, RIn, ROut, E> => {
+    const sendAll = (values: Iterable<Out>) =>
+      Effect.flatMap(
+        collect(values, codec.encode),
+        ({ failure, values }): Effect.Effect<void, EncodeError | WebSocketError> =>
+          Option.isSome(failure) ? Effect.fail(failure.value) : socket.sendAll(values)
+      )
+    return {
+      socket,
+      close: socket.close,
+      sendAll,
+      sink: Sink.forEachChunk(sendAll),
+      ...sending(socket, codec),
+      ...receiving(socket, codec)
+    }
+  }
 )
 
 /**
@@ -159,8 +173,8 @@ export const makeReconnecting = <In, Out, RIn, ROut, Undecodable extends DecodeE
     Effect.flatMap(socket.state.get, (state) =>
       state._tag === "Connected" ? state.socket.close(code, reason) : Effect.void
     )
-  const { send, receive, messages, run } = overConnection({ ...socket, sendAll: ..., close }, codec)
-  return { socket, send, receive, messages, run }
+  const { receive, messages, run } = socket
+  return { socket, ...sending(socket, codec), ...receiving({ receive, messages, run, close }, codec) }
 }
 
 /**
@@ -169,9 +183,11 @@ export const makeReconnecting = <In, Out, RIn, ROut, Undecodable extends DecodeE
  * @since 0.1.0
  * @category models
  */
-export type Choice<Typed> = {
+export type Choice<Typed> = Choices<Typed>[keyof Typed]
+
+type Choices<Typed> = {
   readonly [K in keyof Typed]: { readonly subprotocol: K; readonly typed: Typed[K] }
-}[keyof Typed]
+}
 
 /**
  * Speaks the subprotocol that was agreed on, of those that are the keys, which are also what to
@@ -195,7 +211,7 @@ export type Choice<Typed> = {
  * const Echo = WebSocketServer.serve(
  *   (socket) =>
  *     Option.match(TypedWebSocket.choose(socket, versions), {
- *       onNone: () => socket.close(1002, "offer echo.v1 or echo.v2"),
+ *       onNone: () => socket.close(1008, "offer echo.v1 or echo.v2"),
  *       onSome: ({ subprotocol, typed }) =>
  *         subprotocol === "echo.v1"
  *           ? typed.run((text) => typed.send(text))
@@ -213,5 +229,127 @@ export const choose = <Typed extends object>(
   socket: WebSocket.WebSocket,
   makers: { readonly [K in keyof Typed]: (socket: WebSocket.WebSocket) => Typed[K] }
 ): Option.Option<Choice<Typed>> => {
-  ...
+  const make = <K extends keyof Typed>(subprotocol: K): Choices<Typed>[K] => ({
+    subprotocol,
+    typed: makers[subprotocol](socket)
+  })
+  const { subprotocol } = socket
+  return subprotocol !== undefined && has(makers, subprotocol) ? Option.some(make(subprotocol)) : Option.none()
+}
+
+const has = <A extends object>(object: A, key: PropertyKey): key is keyof A => Object.hasOwn(object, key)
+
+// ----------------------------------------------------------------- operations
+
+/** What is needed of a connection. */
+interface Sender<out E, out Sent> {
+  readonly send: (message: WebSocket.Message) => Effect.Effect<Sent, E>
+}
+
+interface Receiver<out E> {
+  readonly receive: Effect.Effect<WebSocket.Message, E>
+  readonly messages: Stream.Stream<WebSocket.Message, E>
+  readonly run: <E2, R2>(
+    handler: (message: WebSocket.Message) => Effect.Effect<unknown, E2, R2>
+  ) => Effect.Effect<void, E | E2, R2>
+  readonly close: (code: number, reason: string) => Effect.Effect<void, unknown>
+}
+
+/** What the peer is told: nothing of its message, and within the 123 bytes that a Close has room for (RFC 6455 5.5). */
+const closeReasons = {
+  unsupported: "unsupported kind of message",
+  malformed: "malformed message",
+  mismatch: "unexpected message"
+}
+
+const sending = <Out, ROut, E, Sent>(
+  { send }: Sender<E, Sent>,
+  { encode }: Pick<MessageCodec<unknown, Out, unknown, ROut>, "encode">
+) => ({
+  send: (value: Out): Effect.Effect<Sent, E | EncodeError, ROut> =>
+    Effect.suspend(() => {
+      const encoding = encode(value)
+      return hasSucceeded(encoding) ? send(encoding.right) : Effect.flatMap(encoding, send)
+    })
+})
+
+const receiving = <In, RIn, Undecodable extends DecodeError, E>(
+  connection: Receiver<E>,
+  codec: Pick<MessageCodec<In, never, RIn, unknown, Undecodable>, "decode">
+) => {
+  /** The first that could not be decoded: nothing behind it is looked at. */
+  let broken: Undecodable | undefined
+  /** Taken by who was interrupted before it was decoded. */
+  const returned: Array<WebSocket.Message> = []
+
+  const fail = (error: Undecodable): Effect.Effect<never, Undecodable> => {
+    broken ??= error
+    // Once more if it was begun before: who was interrupted while it closed may be followed by another who waits.
+    const closing = connection.close(broken.closeCode, closeReasons[broken.reason])
+    return Effect.zipRight(Effect.ignore(closing), Effect.fail(broken))
+  }
+
+  const decode = (message: WebSocket.Message): Effect.Effect<In, Undecodable, RIn> =>
+    broken === undefined ? codec.decode(message) : Either.left(broken)
+
+  /** The value of a message that was taken for itself. */
+  const accept = (message: WebSocket.Message): Effect.Effect<In, Undecodable, RIn> => {
+    const decoding = decode(message)
+    if (hasSucceeded(decoding)) return decoding
+    if (hasFailed(decoding)) return fail(decoding.left)
+    return decoding.pipe(
+      Effect.onInterrupt(() => Effect.sync(() => returned.unshift(message))),
+      Effect.catchAll(fail)
+    )
+  }
+
+  const receive = Effect.suspend((): Effect.Effect<In, Undecodable | E, RIn> => {
+    if (broken !== undefined) return fail(broken)
+    const message = returned.shift()
+    return message === undefined ? Effect.flatMap(connection.receive, accept) : accept(message)
+  })
+
+  const decoding: Channel.Channel<
+    Chunk.Chunk<In>,
+    Chunk.Chunk<WebSocket.Message>,
+    Undecodable | E,
+    E,
+    unknown,
+    unknown,
+    RIn
+  > = Channel.readWith({
+    onInput: (messages) =>
+      Channel.flatMap(Channel.fromEffect(collect(messages, decode)), ({ failure, values }) => {
+        const rest = Option.isSome(failure) ? Channel.fromEffect(fail(failure.value)) : decoding
+        return values.length === 0 ? rest : Channel.zipRight(Channel.write(Chunk.unsafeFromArray(values)), rest)
+      }),
+    onFailure: Channel.fail,
+    onDone: Channel.succeed
+  })
+
+  const messages = Stream.suspend((): Stream.Stream<In, Undecodable | E, RIn> => {
+    if (broken !== undefined) return Stream.fromEffect(fail(broken))
+    const all =
+      returned.length === 0
+        ? connection.messages
+        : Stream.concat(Stream.fromIterable(returned.splice(0)), connection.messages)
+    return Stream.pipeThroughChannel(all, decoding)
+  })
+
+  const run = <E2, R2>(
+    handler: (value: In) => Effect.Effect<unknown, E2, R2>
+  ): Effect.Effect<void, Undecodable | E | E2, RIn | R2> => {
+    const handle = (message: WebSocket.Message): Effect.Effect<unknown, Undecodable | E2, RIn | R2> => {
+      const accepted = accept(message)
+      return hasSucceeded(accepted) ? handler(accepted.right) : Effect.flatMap(accepted, handler)
+    }
+    const first = Effect.whileLoop({
+      while: () => returned.length > 0,
+      body: () => Effect.flatMap(receive, handler),
+      step: constVoid
+    })
+    return Effect.suspend(() => (broken === undefined ? Effect.zipRight(first, connection.run(handle)) : fail(broken)))
+  }
+
+  return { receive, messages, run }
 }

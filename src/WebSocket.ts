@@ -22,7 +22,6 @@ import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -36,15 +35,19 @@ import { type ConnectOptions, type ConnectOverOptions, clientHandshake, clientRo
 import { destination } from "./internal/destination.js"
 import { logRefusal } from "./internal/logs.js"
 import { acquiring } from "./internal/opening.js"
+import type { SendOptions, Sent } from "./internal/operations.js"
 import { type ConnectionOptions, defaultCloseTimeout, defaultHandshakeTimeout } from "./internal/options.js"
 import { runConnection } from "./internal/running.js"
 import { acceptKey, agree, answer, check, type HandshakeOptions, readRequest, refuse } from "./internal/server.js"
-import { isTracing } from "./internal/tracing.js"
+import type { Incoming } from "./internal/streaming.js"
+import { linkedSpan } from "./internal/tracing.js"
 import type { Network } from "./Network.js"
+import { Prepared as PreparedMessage } from "./protocol/prepared.js"
 import type { ConnectError, ConnectionClosed, HandshakeError, ProtocolError, WebSocketError } from "./WebSocketError.js"
 
 export type { ConnectOptions, ConnectOverOptions } from "./internal/clientOptions.js"
 export { type DeflateOptions, defaultThreshold as defaultDeflateThreshold } from "./internal/deflate.js"
+export type { SendOptions, Sent } from "./internal/operations.js"
 export {
   type ConnectionOptions,
   defaultCloseTimeout,
@@ -56,10 +59,13 @@ export {
   defaultMaxPayloadSize,
   defaultPingInterval,
   defaultPingTimeout,
+  defaultProgressTimeout,
   defaultReceiveBufferSize,
   defaultSendBufferSize
 } from "./internal/options.js"
+export type { SlowConsumer } from "./internal/outflow.js"
 export type { HandshakeOptions } from "./internal/server.js"
+export type { Incoming } from "./internal/streaming.js"
 
 /**
  * A message: text is a string, binary is bytes.
@@ -68,6 +74,36 @@ export type { HandshakeOptions } from "./internal/server.js"
  * @category models
  */
 export type Message = string | Uint8Array
+
+/**
+ * A message that was made ready to be sent to many connections: see {@link prepare}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Prepared = PreparedMessage
+
+/**
+ * Makes a message ready to be sent to many connections: its frame is built once, and once for
+ * each way in which it is compressed, and shared by all of them. Servers gain by it; what a client sends is
+ * masked anew each time. Bytes must not change afterwards.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { WebSocket } from "effect-websocket"
+ *
+ * const tellAll = (sockets: ReadonlyArray<WebSocket.WebSocket>, news: string) =>
+ *   Effect.suspend(() => {
+ *     const message = WebSocket.prepare(news)
+ *     return Effect.forEach(sockets, (socket) => socket.offer(message), { discard: true })
+ *   })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const prepare = (message: Message): Prepared => new PreparedMessage(message)
 
 /**
  * An open connection.
@@ -114,17 +150,37 @@ export interface WebSocket {
    * suspends above it. Interrupted, it has sent the whole message or nothing.
    * A lone surrogate in a string is sent as U+FFFD. Where compression was negotiated,
    * `compress` decides in place of the threshold.
+   *
+   * Tells whether the message was `"sent"`, that is, handed to the connection, or `"dropped"`, which only a
+   * `slowConsumer` option does. Pings, pongs and Close frames overtake messages that wait.
    */
-  readonly send: (
-    message: Message,
-    options?: { readonly compress?: boolean | undefined }
-  ) => Effect.Effect<void, WebSocketError>
+  readonly send: (message: Message | Prepared, options?: SendOptions) => Effect.Effect<Sent, WebSocketError>
+  /**
+   * Sends a message if that needs no waiting, and drops it otherwise, or an older one if `slowConsumer` says
+   * so. For whoever serves many peers, and must not be held up by one: see `Broadcast`.
+   */
+  readonly offer: (message: Message | Prepared, options?: SendOptions) => Effect.Effect<Sent, WebSocketError>
+  /** How many messages were dropped since the peer reads slowly. */
+  readonly dropped: Effect.Effect<number>
   /** Sends a text message. */
-  readonly sendText: (text: string) => Effect.Effect<void, WebSocketError>
+  readonly sendText: (text: string) => Effect.Effect<Sent, WebSocketError>
   /** Sends a binary message. */
-  readonly sendBinary: (bytes: Uint8Array) => Effect.Effect<void, WebSocketError>
+  readonly sendBinary: (bytes: Uint8Array) => Effect.Effect<Sent, WebSocketError>
   /** Sends messages in order, as one step where there is room for all of them. */
-  readonly sendAll: (messages: Iterable<Message>) => Effect.Effect<void, WebSocketError>
+  readonly sendAll: (messages: Iterable<Message | Prepared>) => Effect.Effect<void, WebSocketError>
+  /**
+   * Sends what a stream brings as one text message, in frames, as it comes: for text that is too large to hold, or
+   * not complete for a long time. Other messages wait until it has ended; pings, pongs and a
+   * Close don't. A surrogate pair may be cut between two pieces. It is not compressed.
+   *
+   * A message can't be taken back: if the stream fails, or is interrupted, after something of it was sent, the
+   * connection is closed with 1011.
+   */
+  readonly sendTextStream: <E, R>(pieces: Stream.Stream<string, E, R>) => Effect.Effect<void, WebSocketError | E, R>
+  /** Sends what a stream brings as one binary message: see `sendTextStream`. */
+  readonly sendBinaryStream: <E, R>(
+    pieces: Stream.Stream<Uint8Array, E, R>
+  ) => Effect.Effect<void, WebSocketError | E, R>
   /**
    * Sends a ping, and waits for its pong: the round trip. How long a peer may take for that
    * is the heartbeat's business; without one, a timeout is yours.
@@ -156,6 +212,15 @@ export interface WebSocket {
    * `receive` and the like go on to work, and pass control frames over.
    */
   readonly receiveFrame: Effect.Effect<Frame.Frame, WebSocketError>
+  /**
+   * Takes the next message as it arrives, before it is complete: waits for its beginning. Its `chunks` fail with what
+   * ended the connection if that was before the message's end. Code points are never cut.
+   *
+   * Reading pauses above `receiveBufferSize`, so that a message may be larger than memory: raise
+   * `maxPayloadSize` (and `maxFrameSize`, `maxFragments`), which hold for it, too. What is left of a message
+   * when the next one is taken, in whatever way, is dropped. A compressed message comes as one chunk.
+   */
+  readonly receiveStream: Effect.Effect<Incoming, WebSocketError>
   /**
    * The messages, in chunks of what each read brought. Ends when the connection
    * was closed cleanly with 1000, 1001 or no code; fails otherwise. Whoever leaves
@@ -225,27 +290,7 @@ export const withMessageSpan: {
     name: string,
     options?: Tracer.SpanOptions
   ): Effect.Effect<A, E, R>
-} = dual(
-  (args) => Effect.isEffect(args[0]),
-  <A, E, R>(
-    self: Effect.Effect<A, E, R>,
-    socket: WebSocket,
-    name: string,
-    options?: Tracer.SpanOptions
-  ): Effect.Effect<A, E, R> =>
-    Effect.withFiberRuntime<A, E, R>((fiber) => {
-      if (!isTracing(fiber)) return self
-      const { span } = socket
-      if (span === undefined) return Effect.withSpan(self, name, { captureStackTrace: false, ...options })
-      const links: ReadonlyArray<Tracer.SpanLink> = [{ _tag: "SpanLink", span, attributes: {} }]
-      return Effect.withSpan(self, name, {
-        captureStackTrace: false,
-        root: true,
-        ...options,
-        links: [...(options?.links ?? []), ...links]
-      })
-    })
-)
+} = linkedSpan
 
 /**
  * Connects to a server, and performs the opening handshake.

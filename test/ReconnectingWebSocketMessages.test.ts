@@ -56,7 +56,7 @@ describe("ReconnectingWebSocket: sending", () => {
         )
       const open = Effect.map(WebSocket.connect(url), (connection) => ({
         ...connection,
-        send: (message: WebSocket.Message) => asking("send", connection.send(message)),
+        send: (message: WebSocket.Message | WebSocket.Prepared) => asking("send", connection.send(message)),
         receive: asking("receive", connection.receive)
       }))
       const socket = yield* ReconnectingWebSocket.make(open, { schedule: Schedule.spaced("1 second") })

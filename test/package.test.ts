@@ -31,11 +31,32 @@ describe("the package", () => {
     )
   })
 
+  const command = join("src", "cli", "")
+  const foreignIn = (files: ReadonlyArray<string>) =>
+    files
+      .flatMap(importsOf)
+      .filter((name) => !name.startsWith(".") && !name.startsWith("node:"))
+      .map(packageOf)
+
   it("imports nothing but itself, its peers and the platform", () => {
-    const imported = typescript("src").flatMap(importsOf)
-    const foreign = imported.filter((name) => !name.startsWith(".") && !name.startsWith("node:"))
+    const foreign = foreignIn(typescript("src").filter((file) => !file.startsWith(command)))
     expect(foreign.length).toBeGreaterThan(0)
-    expect(Object.keys(manifest.peerDependencies)).toEqual(expect.arrayContaining(foreign.map(packageOf)))
+    expect(Object.keys(manifest.peerDependencies)).toEqual(expect.arrayContaining(foreign))
+  })
+
+  it("imports one more package in its command, which is bundled into it", () => {
+    const foreign = foreignIn(typescript(command))
+    expect(foreign).toContain("@effect/cli")
+    expect([...Object.keys(manifest.peerDependencies), "@effect/cli"]).toEqual(expect.arrayContaining(foreign))
+  })
+
+  it("imports nothing of its command, which isn't there in what is published", () => {
+    const imported = typescript("src")
+      .filter((file) => !file.startsWith(command))
+      .flatMap(importsOf)
+    expect(imported.filter((name) => name.includes("/cli/"))).toEqual([])
+    expect(manifest.files).toContain("!src/cli")
+    expect(manifest.exports).toMatchObject({ "./cli/*": null })
   })
 
   it("runs no script of its own when it is installed", () => {

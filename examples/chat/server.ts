@@ -56,32 +56,10 @@ const join = Effect.gen(function* () {
 
 const router = HttpRouter.empty.pipe(HttpRouter.get("/", page), HttpRouter.get("/chat/:room", join))
 
-/** Node's HTTP server, ready for upgrades. */
-const Http = (options: { readonly port: number; readonly host: string }) =>
-  Layer.unwrapEffect(
-    Effect.sync(() => {
-      const server = NodeNetwork.prepareServer(createServer())
-      // A browser opens connections that it may need later. Node doesn't count one that never
-      // carried a request as idle, and would wait for it.
-      const HangUp = Layer.scopedDiscard(
-        Effect.addFinalizer(() =>
-          Effect.sync(() => {
-            server.close()
-            server.closeAllConnections()
-          })
-        )
-      )
-      return Layer.provideMerge(
-        HangUp,
-        NodeHttpServer.layer(() => server, options)
-      )
-    })
-  )
-
 export const layer = (options: { readonly port: number; readonly host: string }) =>
   router.pipe(
     HttpServer.serve(),
-    Layer.provideMerge(Http(options)),
+    Layer.provideMerge(NodeHttpServer.layer(() => NodeNetwork.prepareServer(createServer()), options)),
     Layer.provideMerge(Rooms.layer),
     Layer.provide(NodeNetwork.layer)
   )

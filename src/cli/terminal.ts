@@ -76,6 +76,8 @@ export const layer: Layer.Layer<Terminal> = Layer.sync(Terminal, () => {
       stdout.write(`${up(rows)}${clearBelow}${text}\n${"\n".repeat(rows)}`, (error) =>
         resume(error ? Effect.fail(new OutputClosed()) : Effect.void)
       )
+      // It has missed the rows that were pasted.
+      Reflect.set(typed, "prevRows", rows)
       typed.prompt(true)
     })
 

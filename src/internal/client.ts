@@ -24,6 +24,7 @@ import { headersOf } from "./headers.js"
 import { acquiring, readHead } from "./opening.js"
 import { forStranger, type Redirect, redirectOf } from "./redirect.js"
 import { readBody } from "./refusalBody.js"
+import { handshakeSpan, withTrace } from "./tracing.js"
 
 /** What the request says, and what is expected of the answer. */
 export interface ClientHandshake {
@@ -90,10 +91,12 @@ export const openOver = (
 ): Effect.Effect<Opened, ConnectError | HandshakeError> =>
   Effect.flatMap(prepare(to, handshake), (request) => exchange<never>(flow, request, handshake, () => undefined))
 
-/** Bounds an opening, whatever it waits for. */
+/** Bounds an opening, whatever it waits for, and traces it. */
 export const within =
   (timeout: Duration.DurationInput, to: Destination) =>
-  <A, E, R>(opening: Effect.Effect<A, E, R>): Effect.Effect<A, E | ConnectError, R> =>
+  <A, E extends ConnectError | HandshakeError, R>(
+    opening: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | ConnectError, R> =>
     Effect.timeoutFail(opening, {
       duration: timeout,
       onTimeout: () =>
@@ -102,7 +105,7 @@ export const within =
           address: to.label,
           detail: `no connection within ${Duration.format(timeout)}`
         })
-    })
+    }).pipe(handshakeSpan(() => ({ role: "client", url: to.label, headers: Headers.empty })))
 
 /** A request that can be written. */
 interface Request {
@@ -115,7 +118,7 @@ const prepare = (to: Destination, handshake: ClientHandshake): Effect.Effect<Req
   Effect.gen(function* () {
     const { extensions, headers, subprotocols } = handshake
     const key = yield* Handshake.generateKey
-    const given = Object.entries(headers)
+    const given = Object.entries(yield* withTrace(headers))
     // Two of them would be none (RFC 9110 11.6.2); what was given as a header was meant.
     const ours = to.authorization === undefined || given.some(([name]) => name === "authorization")
     const bytes = writeUpgradeRequest({

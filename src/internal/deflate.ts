@@ -88,6 +88,7 @@ const maxSendWindow = 4096
 
 class Codec implements MessageExtension {
   readonly rsv = Deflate.rsv
+  readonly manner: string | undefined
   private readonly sent: Window | undefined
   private readonly received: Window | undefined
 
@@ -97,6 +98,7 @@ class Codec implements MessageExtension {
     private readonly threshold: number,
     private readonly level: Level
   ) {
+    this.manner = send.contextTakeover ? undefined : `deflate ${send.windowBits} ${level}`
     this.sent = send.contextTakeover ? new Window(Math.min(2 ** send.windowBits, maxSendWindow)) : undefined
     this.received = receive.contextTakeover ? new Window(2 ** receive.windowBits) : undefined
   }

@@ -18,8 +18,9 @@ import type { Frame, Role } from "../protocol/frame.js"
 import * as Wire from "../protocol/frame.js"
 import type { Breach } from "../protocol/violation.js"
 import type { IoError } from "../WebSocketError.js"
-import { Backlog, type Meter } from "./backlog.js"
-import { FrameQueue } from "./frameQueue.js"
+import type { Meter } from "./backlog.js"
+import { FrameQueue, type Piece } from "./frameQueue.js"
+import { Outflow, type SlowConsumer } from "./outflow.js"
 import { Pings, type Settle } from "./pings.js"
 
 export interface EngineOptions extends Limits {
@@ -28,6 +29,9 @@ export interface EngineOptions extends Limits {
   readonly receiveBufferSize: number
   /** Bytes not yet taken by the operating system above which sending waits. */
   readonly sendBufferSize: number
+  /** Messages above this size leave in frames of it. */
+  readonly fragmentSize: number
+  readonly slowConsumer: SlowConsumer
   readonly nextKey: () => number
   /** What was negotiated in the opening handshake. */
   readonly extension: MessageExtension | undefined
@@ -40,10 +44,6 @@ export type Ending = Outcome | IoError
 type Wake = () => void
 
 const compactAt = 1024
-
-// A burst in one turn is written when this much has gathered: enough for large
-// writes, little enough to learn soon that the peer reads slowly.
-const flushSize = 64 * 1024
 
 // DEFLATE makes at most 1,032 bytes of one, so a piece becomes a message of about 1 MiB at the most.
 const pieceSize = 1024
@@ -59,6 +59,8 @@ export class Engine implements Flow.Handler, Events {
   closingBegun = false
   /** The flow is released. */
   done = false
+  /** The way out. */
+  readonly out: Outflow
   private readonly connection: Connection
   private inbox: Array<Message> = []
   private taken = 0
@@ -67,24 +69,15 @@ export class Engine implements Flow.Handler, Events {
   private discarding = false
   private paused = true
   private heard = false
-  private congested = false
-  private flushing = false
   private concluding = false
-  /** FIN is to be sent once all that is queued has left; and has been. */
-  private finishing = false
-  private finished = false
   private readers: Array<Wake> = []
-  private writers: Array<Wake> = []
   private readonly pings = new Pings()
-  private readonly backlog: Backlog
   /** Messages since the meter was told. */
   private received = 0
-  private sent = 0
-  private written = 0
-  /** When it was last asked for a sign of life: what had left, and whether some had not. */
-  private left = 0
-  private backlogged = false
   private active = true
+  /** When it was last asked for a sign of life: what the operating system had taken, and whether it had to wait. */
+  private progress = 0
+  private backlogged = false
 
   constructor(
     readonly flow: Flow.Flow,
@@ -93,7 +86,7 @@ export class Engine implements Flow.Handler, Events {
     private readonly onDone: () => void
   ) {
     this.connection = new Connection(options.role, options, this, options.nextKey, options.extension)
-    this.backlog = new Backlog(options.meter)
+    this.out = new Outflow(flow, this.connection, options)
   }
 
   get isOpen(): boolean {
@@ -160,15 +153,11 @@ export class Engine implements Flow.Handler, Events {
   end(): void {
     this.connection.receiveEnd()
     this.settle()
-    this.finish()
+    this.out.finish()
   }
 
   drain(): void {
-    this.congested = false
-    this.connection.setCongested(false)
-    this.flush()
-    this.measureBacklog()
-    this.wakeWriters()
+    this.out.drain()
   }
 
   close(error: IoError | undefined): void {
@@ -176,8 +165,7 @@ export class Engine implements Flow.Handler, Events {
     this.done = true
     this.connection.receiveEnd()
     this.ending ??= error ?? this.connection.outcome
-    this.connection.output.clear()
-    this.measureBacklog()
+    this.out.close()
     this.beginClosing()
     wake(this.readers)
     this.pings.end()
@@ -186,7 +174,7 @@ export class Engine implements Flow.Handler, Events {
 
   /** After anything that may have brought messages, answers or an end. */
   private settle(): void {
-    this.flush()
+    this.out.flush()
     const { outcome } = this.connection
     if (outcome !== undefined && this.ending === undefined) this.conclude(outcome)
     if (this.readers.length > 0 && this.readable) wake(this.readers)
@@ -208,7 +196,7 @@ export class Engine implements Flow.Handler, Events {
     this.ending = outcome
     // RFC 6455 7.1.1: the server closes TCP first, and the client waits for it to do so; who
     // fails the connection doesn't wait (7.1.7).
-    if (this.options.role === "server" || outcome._tag === "Failed") this.finish()
+    if (this.options.role === "server" || outcome._tag === "Failed") this.out.finish()
     this.beginClosing()
   }
 
@@ -280,13 +268,24 @@ export class Engine implements Flow.Handler, Events {
 
   /** The next frame that is there. The first call turns the connection to frames. */
   takeFrame(): Frame | undefined {
+    return this.afterTake(this.framed("frames").take())
+  }
+
+  /** The next piece of the message under way, or the first one of the next message. The first call turns the connection to pieces. */
+  takePiece(first: boolean): Piece | undefined {
+    const frames = this.framed("pieces")
+    return this.afterTake(first ? frames.takeFirstPiece() : frames.takePiece())
+  }
+
+  private framed(delivery: "frames" | "pieces"): FrameQueue {
     if (this.frames === undefined) {
       const messages = this.takeAll()
       this.frames = new FrameQueue()
       for (const message of messages) this.frames.pushMessage(message)
-      this.connection.frames = true
     }
-    return this.afterTake(this.frames.take())
+    // Pieces are frames, too: once they are wanted, they stay.
+    if (this.connection.delivery !== "pieces") this.connection.delivery = delivery
+    return this.frames
   }
 
   /** Calls `reader` once, when it needn't wait any more; answers how to take that back. */
@@ -322,30 +321,12 @@ export class Engine implements Flow.Handler, Events {
 
   // ------------------------------------------------------------------ sending
 
-  /** Bytes that the operating system hasn't taken yet. */
-  get buffered(): number {
-    return this.connection.output.size + this.flow.bufferedBytes()
-  }
-
-  /** Whether a sender must wait. */
-  get full(): boolean {
-    return this.congested && this.buffered >= this.options.sendBufferSize
-  }
-
-  /** Queues a message. Only while open. */
-  send(message: Message, compress?: boolean | undefined): Breach | undefined {
-    const breach = this.connection.sendMessage(message, compress)
-    if (breach === undefined) this.sent++
-    this.scheduleFlush()
-    return breach
-  }
-
-  /** Queues a frame. Only while open. */
+  /** Sends a frame as it is. Only while open. */
   sendFrame(frame: Frame): Breach | undefined {
+    if (frame.opcode !== Wire.close) return this.out.sendFrame(frame)
     const breach = this.connection.sendFrame(frame)
-    if (breach === undefined && frame.fin && !Wire.isControl(frame.opcode)) this.sent++
-    this.scheduleFlush()
-    if (breach === undefined && frame.opcode === Wire.close) this.beginClosing()
+    this.out.scheduleFlush()
+    if (breach === undefined) this.beginClosing()
     return breach
   }
 
@@ -354,7 +335,7 @@ export class Engine implements Flow.Handler, Events {
     if (this.ending !== undefined) return undefined
     const breach = this.connection.sendClose(code, reason)
     if (breach !== undefined) return breach
-    this.scheduleFlush()
+    this.out.scheduleFlush()
     this.beginClosing()
     return undefined
   }
@@ -363,13 +344,7 @@ export class Engine implements Flow.Handler, Events {
     // Whatever the application left unread, the peer's Close or FIN has to be seen.
     this.resume()
     this.tellClosing()
-    wake(this.writers)
-  }
-
-  /** Calls `writer` once, when it needn't wait any more; answers how to take that back. */
-  whenWritable(writer: Wake): () => void {
-    this.writers.push(writer)
-    return () => remove(this.writers, writer)
+    this.out.wakeWriters()
   }
 
   /**
@@ -383,7 +358,7 @@ export class Engine implements Flow.Handler, Events {
     }
     const { payload, forget } = this.pings.expect(settle)
     this.connection.sendPing(payload)
-    this.scheduleFlush()
+    this.out.scheduleFlush()
     return forget
   }
 
@@ -392,79 +367,33 @@ export class Engine implements Flow.Handler, Events {
    * it, or it took something. One that we don't read from can't be heard.
    */
   isAlive(): boolean {
-    const waiting = this.flow.bufferedBytes()
-    const taken = this.written - waiting
+    const { progress } = this.out
     // What the operating system takes while it has room says nothing of the peer; what it takes of a backlog does.
-    const alive = this.heard || this.paused || (this.backlogged && taken > this.left)
+    const alive = this.heard || this.paused || (this.backlogged && progress > this.progress)
     this.heard = false
-    this.backlogged = waiting > 0
-    this.left = taken
+    this.backlogged = this.flow.bufferedBytes() > 0
+    this.progress = progress
     return alive
   }
 
   /** Whether messages went either way since this was last asked. */
   isActive(): boolean {
-    const active = this.active || this.weight > 0 || this.full
+    const active = this.active || this.out.active || this.weight > 0 || this.out.full
     this.active = false
+    this.out.active = false
     return active
   }
 
-  private wakeWriters(): void {
-    if (!this.full) wake(this.writers)
+  /** Closes, and drops all that waits, so that the Close needn't wait for it. */
+  giveUp(code: number, reason: string): void {
+    this.out.abandon()
+    this.sendClose(code, reason)
   }
 
-  private scheduleFlush(): void {
-    if (this.connection.output.size >= flushSize) this.flush()
-    else if (!this.flushing) {
-      this.flushing = true
-      Promise.resolve().then(this.flushLater)
-    }
-  }
-
-  private readonly flushLater = (): void => {
-    this.flushing = false
-    this.flush()
-  }
-
-  private flush(): void {
-    const { output } = this.connection
-    if (this.congested) this.measureBacklog()
-    if (output.size === 0 || this.congested) return
-    if (this.done || this.finished) {
-      output.clear()
-      return
-    }
-    const { size } = output
-    const pieces = output.take()
-    const last = pieces.length - 1
-    let free = true
-    pieces.forEach((piece, index) => {
-      free = this.flow.write(piece, index < last)
-    })
-    this.written += size
-    this.options.meter.sent(this.sent, size)
-    if (this.sent > 0) this.active = true
-    this.sent = 0
-    if (!free) {
-      this.congested = true
-      this.connection.setCongested(true)
-      this.measureBacklog()
-    }
-    // The socket sends the FIN behind what it has not yet taken; no drain need be waited for.
-    if (this.finishing) this.finish()
-  }
-
-  private measureBacklog(): void {
-    this.backlog.is(this.congested && !this.done ? this.buffered : 0)
-  }
-
-  /** Sends FIN, after all that is queued. */
-  private finish(): void {
-    this.finishing = true
-    this.flush()
-    if (this.finished || this.done || this.connection.output.size > 0) return
-    this.finished = true
-    this.flow.end()
+  /** What was accepted leaves before a Close; unless the connection has failed, when nothing may follow but the Close. */
+  closing(failed: boolean): void {
+    if (failed) this.out.abandon()
+    else this.out.spill()
   }
 
   /** Lets go of the flow at once. */

@@ -16,6 +16,8 @@ export interface Rhythm {
   readonly pingTimeout: number
   /** Timeouts in a row that end nothing. */
   readonly maxMissedPongs: number
+  /** With something to take, and nothing taken. */
+  readonly progressTimeout: number
   /** Without a message in either direction. */
   readonly idleTimeout: number
 }
@@ -27,12 +29,14 @@ export const watch = (
   onLatency: (milliseconds: number) => void
 ): Effect.Effect<() => void> =>
   Effect.flatMap(Effect.clock, (clock) =>
-    Effect.zipWith(
-      repeatedly(rhythm.pingInterval, pinging(engine, rhythm, clock, onLatency)),
-      repeatedly(rhythm.idleTimeout / idleLooks, idling(engine, rhythm, clock)),
-      (stopPinging, stopIdling) => () => {
-        stopPinging()
-        stopIdling()
+    Effect.map(
+      Effect.all([
+        repeatedly(rhythm.pingInterval, pinging(engine, rhythm, clock, onLatency)),
+        repeatedly(rhythm.idleTimeout / looks, idling(engine, rhythm, clock)),
+        repeatedly(rhythm.progressTimeout / looks, stalling(engine, rhythm, clock))
+      ]),
+      (stops) => () => {
+        for (const stop of stops) stop()
       }
     )
   )
@@ -72,16 +76,29 @@ const pinging = (
   }
 }
 
-/** So often in an idle timeout it is looked whether there were messages: it ends a fourth too late at the most. */
-const idleLooks = 4
+/** So often in a timeout it is looked whether something happened: it ends a fourth too late at the most. */
+const looks = 4
 
 const idling = (engine: Engine, { idleTimeout }: Rhythm, clock: Clock.Clock) => {
   let activeAt = monotonic(clock)
   return (now: number): number | undefined => {
     if (!engine.isOpen) return undefined
     if (engine.isActive()) activeAt = now
-    if (now - activeAt < idleTimeout) return idleTimeout / idleLooks
+    if (now - activeAt < idleTimeout) return idleTimeout / looks
     engine.sendClose(CloseCode.goingAway, "no message for too long")
+    return undefined
+  }
+}
+
+const stalling = (engine: Engine, { progressTimeout }: Rhythm, clock: Clock.Clock) => {
+  let progress = 0
+  let progressAt = monotonic(clock)
+  return (now: number): number | undefined => {
+    if (!engine.isOpen) return undefined
+    if (!engine.out.full || engine.out.progress > progress) progressAt = now
+    progress = engine.out.progress
+    if (now - progressAt < progressTimeout) return progressTimeout / looks
+    engine.giveUp(CloseCode.tryAgainLater, "too slow")
     return undefined
   }
 }

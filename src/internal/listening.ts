@@ -152,14 +152,16 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
         const handshake = { ...options, ...route.handshake }
         const checked = check(head, flow, handshake)
         if ("_tag" in checked) return yield* Effect.fail(checked)
-        if (trustedProxies > 0) yield* enterFrom(checked.request.remoteAddress, leaves)
+        yield* enterFrom(checked.request.remoteAddress, leaves)
         const { terms, handler } = yield* decided(route.admit(checked.request), handshakeTimeout)
         const accepted = agree(checked, handshake, terms)
         return "_tag" in accepted ? yield* Effect.fail(accepted) : { accepted, handler }
       }).pipe(handshakeSpan(() => factsOf(head, flow, trustedProxies)))
 
+    /** Counts a visit by address: once more when proxies have told another one, in place of their own. */
     const enterFrom = (address: Flow.Address, leaves: Leaves): Effect.Effect<void, Refusal> =>
       Effect.suspend(() => {
+        for (const leave of leaves.splice(1)) leave()
         const entered = admission.enterFrom(address)
         if (typeof entered !== "function") return Effect.zipRight(warnOfAddress(address), Effect.fail(entered))
         leaves.push(entered)
@@ -177,9 +179,9 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
         }
         const { handler, visits } = site
         yield* Effect.withFiberRuntime((fiber) => Effect.sync(() => enroll(visits, fiber, visit)))
-        visit.begin()
         const { method } = request.head
         const asked = yield* requestOf(flow, request, options, handshakeTimeout)
+        visit.begin()
         yield* handler(asked, (response) => respond(flow, response, closeTimeout, method === "HEAD"))
       }).pipe(
         Effect.catchTag("Refusal", (refused) => refuse(flow, refused, closeTimeout)),
@@ -255,7 +257,7 @@ const factsOf = (head: RequestHead, flow: Flow.Flow, trustedProxies: number): Fa
   }
 }
 
-/** What counts a visit out again. */
+/** What counts a visit out again: first altogether, then by address. */
 type Leaves = Array<() => void>
 
 /** Keeps a visit for as long as its fiber runs. */

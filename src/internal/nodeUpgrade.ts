@@ -23,9 +23,10 @@ const heads = new WeakMap<Duplex, Uint8Array>()
 export const prepareServer = <Server extends Http.Server | Https.Server>(server: Server): Server => {
   if (preparedServers.has(server)) return server
   preparedServers.add(server)
-  closeUnused(server)
+  const used = closeUnused(server)
   // First in line: the listeners of NodeHttpServer may be there already.
-  server.prependListener("upgrade", (_: Http.IncomingMessage, socket: Duplex, head: Uint8Array) => {
+  server.prependListener("upgrade", (request: Http.IncomingMessage, socket: Duplex, head: Uint8Array) => {
+    used(request)
     watched.add(socket)
     socket.on("error", ignore)
     socket.once("end", gone)
@@ -35,7 +36,8 @@ export const prepareServer = <Server extends Http.Server | Https.Server>(server:
     if (server.listenerCount("upgrade") === 1) socket.end(unavailable)
   })
   // Node would leave the request unanswered, and wait for its end when the server closes.
-  server.prependListener("request", (_: Http.IncomingMessage, response: Http.ServerResponse) => {
+  server.prependListener("request", (request: Http.IncomingMessage, response: Http.ServerResponse) => {
+    used(request)
     if (server.listenerCount("request") > 1) return
     response.writeHead(503, { connection: "close", "content-length": "0" }).end()
   })
@@ -70,9 +72,10 @@ function refused(this: Duplex): void {
 
 /**
  * Makes `close` end the connections that have carried no request. Node ends those that
- * have, and are idle, but waits for ever for the ones that a browser opened ahead.
+ * have, and are idle, but waits for ever for the ones that a browser opened ahead. Answers
+ * what is to be called with each request.
  */
-const closeUnused = (server: Http.Server | Https.Server): void => {
+const closeUnused = (server: Http.Server | Https.Server): ((request: Http.IncomingMessage) => void) => {
   const secure = server instanceof Tls.Server
   const unused = new Map<unknown, Net.Socket>()
   // A TLS socket doesn't tell which TCP socket is under it, but has the same peer.
@@ -84,9 +87,6 @@ const closeUnused = (server: Http.Server | Https.Server): void => {
       if (unused.get(key) === socket) unused.delete(key)
     })
   }
-  const used = ({ socket }: Http.IncomingMessage): void => {
-    unused.delete(keyOf(socket))
-  }
   server.on("connection", (socket: Net.Socket) => {
     // The TCP socket under a TLS socket breaks on its own, too.
     if (secure) socket.on("error", ignore)
@@ -94,8 +94,6 @@ const closeUnused = (server: Http.Server | Https.Server): void => {
     if (!secure || socket.remotePort !== undefined) opened(socket)
   })
   if (secure) server.on("secureConnection", opened)
-  server.prependListener("request", used)
-  server.prependListener("upgrade", used)
   // Node tells nobody that it begins to close: "close" is when it has.
   const close = server.close.bind(server)
   Object.assign(server, {
@@ -105,6 +103,7 @@ const closeUnused = (server: Http.Server | Https.Server): void => {
       return server
     }
   })
+  return ({ socket }) => void unused.delete(keyOf(socket))
 }
 
 /** See `Network.upgrade`. */

@@ -13,10 +13,25 @@ import * as Stream from "effect/Stream"
 import * as CloseCode from "../CloseCode.js"
 import type { Message } from "../protocol/connection.js"
 import * as Wire from "../protocol/frame.js"
+import type { Prepared } from "../protocol/prepared.js"
 import type { Breach } from "../protocol/violation.js"
 import type { ConnectionClosed, ProtocolError, WebSocketError } from "../WebSocketError.js"
 import type { Driven } from "./driver.js"
 import { closing, fromBreach, fromEnding } from "./errors.js"
+import { receiver, sender } from "./streaming.js"
+
+/** What became of a message: it was handed to the connection, or dropped since the peer is slow. */
+export type Sent = "sent" | "dropped"
+
+export interface SendOptions {
+  /** Compress, or don't, whatever its size; where compression was negotiated. */
+  readonly compress?: boolean | undefined
+  /** False: never drop this message, whatever `slowConsumer` says. Default true. */
+  readonly droppable?: boolean | undefined
+}
+
+const sent: Effect.Effect<Sent> = Effect.succeed("sent")
+const dropped: Effect.Effect<Sent> = Effect.succeed("dropped")
 
 export const operations = ({ engine, reading }: Driven, address: string) => {
   // One error value for all who ask, made when the first one does.
@@ -45,40 +60,76 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
     return all.length === 0 ? undefined : all
   })
 
-  /** Sends now if there is room, else waits for it first: who is interrupted while waiting has sent nothing. */
-  const sending = (queue: () => Breach | undefined): Effect.Effect<void, WebSocketError> =>
+  /** Sends now if nothing is in the way, else waits first: who is interrupted while waiting has sent nothing. */
+  const sendingUnless = (waits: () => boolean) => {
+    const sending = (queue: () => Breach | undefined): Effect.Effect<void, WebSocketError> =>
+      Effect.suspend(() => {
+        if (!engine.isOpen) return fail
+        if (waits()) return Effect.zipRight(room, sending(queue))
+        const breach = queue()
+        return breach === undefined ? Effect.void : Effect.fail(fromBreach(breach, address))
+      })
+    return sending
+  }
+  const sending = sendingUnless(() => engine.out.busy)
+
+  const sendingAnyway = sendingUnless(() => engine.out.full)
+  const room = Effect.async<void>((resume) => Effect.sync(engine.out.whenWritable(() => resume(Effect.void))))
+
+  const send = (message: Message | Prepared, options?: SendOptions): Effect.Effect<Sent, WebSocketError> =>
     Effect.suspend(() => {
       if (!engine.isOpen) return fail
-      if (engine.full) return Effect.zipRight(room, sending(queue))
-      const breach = queue()
-      return breach === undefined ? Effect.void : Effect.fail(fromBreach(breach, address))
+      const fate = engine.out.busy ? engine.out.decide(options?.droppable ?? true) : "send"
+      if (fate === "drop") return dropped
+      if (fate === "wait") return Effect.zipRight(room, send(message, options))
+      const breach = engine.out.send(message, options?.compress, options?.droppable)
+      return breach === undefined ? sent : Effect.fail(fromBreach(breach, address))
     })
-  const room = Effect.async<void>((resume) => Effect.sync(engine.whenWritable(() => resume(Effect.void))))
 
-  const send = (message: Message, options?: { readonly compress?: boolean | undefined }) =>
-    sending(() => engine.send(message, options?.compress))
+  /** Never waits: what would have to is dropped. */
+  const offer = (message: Message | Prepared, options?: SendOptions): Effect.Effect<Sent, WebSocketError> =>
+    Effect.suspend(() => {
+      if (!engine.isOpen) return fail
+      const fate = engine.out.busy ? engine.out.decide(true) : "send"
+      if (fate === "wait") engine.out.dropped++
+      if (fate !== "send") return dropped
+      const breach = engine.out.send(message, options?.compress, options?.droppable)
+      return breach === undefined ? sent : Effect.fail(fromBreach(breach, address))
+    })
 
-  const sendAll = (messages: Iterable<Message>): Effect.Effect<void, WebSocketError> =>
+  const sendAll = (messages: Iterable<Message | Prepared>): Effect.Effect<void, WebSocketError> =>
     Effect.suspend(() => {
       const iterator = messages[Symbol.iterator]()
       let next = iterator.next()
       return Effect.whileLoop({
         while: () => next.done !== true,
         // As many as there is room for in one step of the fiber.
-        body: () =>
-          sending(() => {
-            let breach: Breach | undefined
-            while (next.done !== true && breach === undefined && !engine.full) {
-              breach = engine.send(next.value)
-              next = iterator.next()
-            }
-            return breach
-          }),
+        body: (): Effect.Effect<unknown, WebSocketError> => {
+          if (!engine.isOpen) return fail
+          while (next.done !== true) {
+            const fate = engine.out.busy ? engine.out.decide(true) : "send"
+            if (fate === "wait") return room
+            const breach = fate === "send" ? engine.out.send(next.value) : undefined
+            if (breach !== undefined) return Effect.fail(fromBreach(breach, address))
+            next = iterator.next()
+          }
+          return Effect.void
+        },
         step: constVoid
       })
     })
 
-  const sendFrame = (frame: Wire.Frame) => sending(() => engine.sendFrame(frame))
+  const sendFrame = (frame: Wire.Frame) =>
+    (Wire.isControl(frame.opcode) ? sendingAnyway : sending)(() => engine.sendFrame(frame))
+
+  const lent = {
+    engine,
+    receiving,
+    fail,
+    room,
+    sendFrame: (frame: Wire.Frame) => sendingAnyway(() => engine.sendFrame(frame))
+  }
+  const sendPieces = sender(lent)
 
   const control = (opcode: Wire.OpcodeValue) => (payload?: string | Uint8Array) =>
     sendFrame({
@@ -139,16 +190,21 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
 
   return {
     isOpen: Effect.sync(() => engine.isOpen),
-    bufferedBytes: Effect.sync(() => engine.buffered),
+    bufferedBytes: Effect.sync(() => engine.out.buffered),
     receive,
     receiveAll,
     receiveFrame,
+    receiveStream: receiver(lent),
     messages,
     run,
     send,
+    offer,
+    dropped: Effect.sync(() => engine.out.dropped),
     sendText: (text: string) => send(text),
     sendBinary: (bytes: Uint8Array) => send(bytes),
     sendAll,
+    sendTextStream: <E, R>(chunks: Stream.Stream<string, E, R>) => sendPieces(Wire.text, chunks),
+    sendBinaryStream: <E, R>(chunks: Stream.Stream<Uint8Array, E, R>) => sendPieces(Wire.binary, chunks),
     ping,
     sendPing: control(Wire.ping),
     sendPong: control(Wire.pong),

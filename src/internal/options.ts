@@ -9,6 +9,7 @@ import { type DeflateOptions, deflate } from "./deflate.js"
 import type { DriverOptions } from "./driver.js"
 import type { Rhythm } from "./heartbeat.js"
 import { meters } from "./meters.js"
+import type { SlowConsumer } from "./outflow.js"
 
 /**
  * How a connection behaves, in either role. All limits are finite; each default
@@ -36,6 +37,26 @@ export interface ConnectionOptions {
    * Default `defaultSendBufferSize`, 64 KiB.
    */
   readonly sendBufferSize?: number | undefined
+  /**
+   * Messages larger than this, in bytes (characters of text), are sent in fragments of it, so that pings and
+   * pongs need not wait for all of one. Default: messages are sent whole, for some peers know no fragments.
+   */
+  readonly fragmentSize?: number | undefined
+  /**
+   * What `send` does while the peer reads so slowly that `sendBufferSize` is exceeded.
+   *
+   * - `"suspend"` waits for room: the default.
+   * - `"dropNewest"` drops the message.
+   * - `"dropOldest"` drops the oldest message that still waits, in favour of this one.
+   * - `"close"` waits, and closes the connection with 1013 once the peer has taken nothing at all
+   *   for `progressTimeout`. Progress decides, not how much waits: a slow peer isn't a dead one.
+   *
+   * What is dropped is told to the sender and counted in `dropped`. `send` with `droppable: false` waits
+   * in any case, and is never dropped afterwards.
+   */
+  readonly slowConsumer?: SlowConsumer | undefined
+  /** With `slowConsumer: "close"`: without any progress. Default `defaultProgressTimeout`, 10 seconds. */
+  readonly progressTimeout?: Duration.DurationInput | undefined
   /**
    * How long the closing handshake and the end of TCP may take before the
    * connection is destroyed. Default `defaultCloseTimeout`, 5 seconds.
@@ -106,6 +127,9 @@ export const defaultHandshakeTimeout: Duration.Duration = Duration.seconds(10)
 /** From ping to ping: 30 seconds, half of the idle timeout that proxies and load balancers have by default. */
 export const defaultPingInterval: Duration.Duration = Duration.seconds(30)
 
+/** Without progress: 10 seconds, several retransmissions on the worst links. */
+export const defaultProgressTimeout: Duration.Duration = Duration.seconds(10)
+
 /** For a sign of life: 10 seconds, several round trips and retransmissions of the slowest links. */
 export const defaultPingTimeout: Duration.Duration = Duration.seconds(10)
 
@@ -135,6 +159,8 @@ export const driverOptions = (
     maxFragments: options.maxFragments ?? defaultMaxFragments,
     receiveBufferSize: options.receiveBufferSize ?? defaultReceiveBufferSize,
     sendBufferSize: options.sendBufferSize ?? defaultSendBufferSize,
+    slowConsumer: options.slowConsumer ?? "suspend",
+    fragmentSize: Math.max(1, options.fragmentSize ?? Number.POSITIVE_INFINITY),
     closeTimeout: Duration.decode(options.closeTimeout ?? defaultCloseTimeout),
     meter: meters[role]
   }
@@ -145,5 +171,9 @@ export const rhythm = (role: Role, options: ConnectionOptions): Rhythm => ({
   pingInterval: Duration.toMillis(options.pingInterval ?? defaultPingInterval),
   pingTimeout: Duration.toMillis(options.pingTimeout ?? defaultPingTimeout),
   maxMissedPongs: options.maxMissedPongs ?? defaultMaxMissedPongs,
+  progressTimeout:
+    options.slowConsumer === "close"
+      ? Duration.toMillis(options.progressTimeout ?? defaultProgressTimeout)
+      : Number.POSITIVE_INFINITY,
   idleTimeout: Duration.toMillis(options.idleTimeout ?? (role === "server" ? defaultIdleTimeout : Duration.infinity))
 })

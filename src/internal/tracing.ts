@@ -1,6 +1,6 @@
 // Spans, in the attributes that OpenTelemetry names, and none where nobody traces.
 
-import type * as Headers from "@effect/platform/Headers"
+import * as Headers from "@effect/platform/Headers"
 import * as HttpTraceContext from "@effect/platform/HttpTraceContext"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
+import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 import type * as Flow from "../Flow.js"
@@ -187,18 +188,56 @@ const remoteParent = (headers: Headers.Headers): Effect.Effect<Tracer.AnySpan | 
 const isValid = ({ traceId, spanId }: Tracer.AnySpan): boolean =>
   /^([0-9a-f]{16}){1,2}$/i.test(traceId) && /^[0-9a-f]{16}$/i.test(spanId)
 
-/** The headers that make the other side's spans children of the span around; none where nobody traces. */
-export const traceHeaders: Effect.Effect<Headers.Headers | undefined> = Effect.flatMap(isTraced, (traced) =>
-  traced
-    ? Effect.map(Effect.option(Effect.currentSpan), (span) =>
-        Option.isSome(span) ? HttpTraceContext.toHeaders(span.value) : undefined
-      )
-    : Effect.succeed(undefined)
-)
+const traceHeaders = ["traceparent", "b3", "x-b3-traceid"]
+
+/** Headers of a request, with those that make the other side's spans children of the span around, unless they tell of another. */
+export const withTrace = (headers: Headers.Headers): Effect.Effect<Headers.Headers> =>
+  Effect.flatMap(isTraced, (traced) =>
+    !traced || traceHeaders.some((name) => Headers.has(headers, name))
+      ? Effect.succeed(headers)
+      : Effect.match(Effect.currentSpan, {
+          onFailure: () => headers,
+          onSuccess: (span) => Headers.merge(HttpTraceContext.toHeaders(span), headers)
+        })
+  )
 
 /** The time of spans, as Effect's own are timed. */
 const clock: Effect.Effect<() => bigint> = Effect.withFiberRuntime((fiber) =>
   Effect.map(Effect.clock, (clock) =>
     fiber.getFiberRef(FiberRef.currentTracerTimingEnabled) ? () => clock.unsafeCurrentTimeNanos() : () => 0n
   )
+)
+
+/** Runs an effect in a span of its own that is linked to that of a connection. */
+export const linkedSpan: {
+  (
+    socket: { readonly span: Tracer.AnySpan | undefined },
+    name: string,
+    options?: Tracer.SpanOptions
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    socket: { readonly span: Tracer.AnySpan | undefined },
+    name: string,
+    options?: Tracer.SpanOptions
+  ): Effect.Effect<A, E, R>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    { span }: { readonly span: Tracer.AnySpan | undefined },
+    name: string,
+    options?: Tracer.SpanOptions
+  ): Effect.Effect<A, E, R> =>
+    Effect.withFiberRuntime<A, E, R>((fiber) => {
+      if (!isTracing(fiber)) return self
+      if (span === undefined) return Effect.withSpan(self, name, { captureStackTrace: false, ...options })
+      const links: ReadonlyArray<Tracer.SpanLink> = [{ _tag: "SpanLink", span, attributes: {} }]
+      return Effect.withSpan(self, name, {
+        captureStackTrace: false,
+        root: true,
+        ...options,
+        links: [...(options?.links ?? []), ...links]
+      })
+    })
 )

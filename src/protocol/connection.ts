@@ -19,12 +19,14 @@ import { type Close, checkClose, closePayload, fitReason, readClose, shortClose 
 import { Decoder, type FrameSink } from "./decoder.js"
 import type { MessageExtension } from "./extension.js"
 import * as Wire from "./frame.js"
-import { Output } from "./output.js"
+import type { Output } from "./output.js"
+import type { Prepared } from "./prepared.js"
+import { interleaved, invalidText, reservedBits, strayContinuation } from "./rules.js"
+import { type Message, Sender } from "./sender.js"
 import { decodeUtf8, decodeValid, Utf8Validator } from "./utf8.js"
 import { type Breach, breach, excess, type Violation } from "./violation.js"
 
-/** A message: text is a string, binary is bytes. */
-export type Message = string | Uint8Array
+export type { Message } from "./sender.js"
 
 /** All in bytes, but for `maxFragments`. */
 export interface Limits {
@@ -53,10 +55,11 @@ export interface Events {
   /** Instead of `message`, once `frames` is on; control frames too. */
   readonly frame: (frame: Wire.Frame) => void
   readonly pong: (payload: Uint8Array) => void
+  /** A Close is about to be queued; whatever is to leave before it has to be queued now. `failed`: RFC 6455 7.1.7. */
+  readonly closing: (failed: boolean) => void
 }
 
 const empty = new Uint8Array(0)
-const encoder = new TextEncoder()
 
 // Pongs waiting beyond this many bytes are superseded by the latest (RFC 6455 5.5.3
 // lets an endpoint answer only the most recent ping): a peer that sends pings and
@@ -64,11 +67,15 @@ const encoder = new TextEncoder()
 const maxPendingPongs = 64 * 1024
 
 export class Connection implements FrameSink {
-  readonly output = new Output()
+  /** What is to be sent. */
+  readonly sender: Sender
   /** Set once the connection is over for the application. */
   outcome: Outcome | undefined = undefined
-  /** Deliver frames instead of messages. */
-  frames = false
+  /**
+   * What the application takes: messages; frames; or frames whose payload is delivered as it
+   * arrives, each piece as a frame of its own, which any intermediary is allowed to do (RFC 6455 5.4).
+   */
+  delivery: "messages" | "frames" | "pieces" = "messages"
 
   /** The code of the Close that was sent, if it had one. */
   sentCode: number | undefined = undefined
@@ -90,10 +97,6 @@ export class Connection implements FrameSink {
   private assembly: Assembly | undefined = undefined
   private utf8: Utf8Validator | undefined = undefined
 
-  /** The opcode of the message that `sendFrame` began and has not ended, or 0. */
-  private sending = 0
-  private sendingUtf8: Utf8Validator | undefined = undefined
-
   /** The frame under way. */
   private fin = false
   private rsv = 0
@@ -109,10 +112,15 @@ export class Connection implements FrameSink {
     readonly role: Wire.Role,
     private readonly limits: Limits,
     private readonly events: Events,
-    private readonly nextKey: () => number,
+    nextKey: () => number,
     private readonly extension: MessageExtension | undefined
   ) {
+    this.sender = new Sender(role, nextKey, extension)
     this.decoder = new Decoder(role === "server", this)
+  }
+
+  get output(): Output {
+    return this.sender.output
   }
 
   /** Whether messages can be sent: no Close was sent, and there is no outcome. */
@@ -224,7 +232,13 @@ export class Connection implements FrameSink {
     if (this.transforming !== undefined) return this.transformedPayload(this.transforming, bytes, start, end, last)
     const text = this.messageOpcode === Wire.text
     // Most messages are one frame that lies whole in one chunk.
-    if (last && this.fin && this.opcode !== Wire.continuation && this.assembly === undefined && !this.frames) {
+    if (
+      last &&
+      this.fin &&
+      this.opcode !== Wire.continuation &&
+      this.assembly === undefined &&
+      this.delivery === "messages"
+    ) {
       this.endMessage()
       if (!text) {
         this.events.message(own(bytes, start, end))
@@ -243,14 +257,14 @@ export class Connection implements FrameSink {
     }
     this.assembly ??= new Assembly()
     this.assembly.append(bytes, start, end)
-    if (!last) return undefined
-    if (this.frames) {
-      // What came before `frames` was turned on is part of the first frame delivered: any
-      // intermediary may change a message's fragments (RFC 6455 5.4).
+    if (!last && this.delivery !== "pieces") return undefined
+    if (this.delivery !== "messages") {
+      // What came before frames were asked for is part of the first one delivered.
       const opcode = this.begun ? Wire.continuation : this.messageOpcode
       this.begun = true
-      this.deliverFrame(opcode, this.assembly.take())
-      if (this.fin) this.endMessage()
+      const fin = last && this.fin
+      this.deliverFrame(opcode, this.assembly.take(), fin)
+      if (fin) this.endMessage()
     } else if (this.fin) {
       const payload = this.assembly.take()
       this.endMessage()
@@ -282,14 +296,14 @@ export class Connection implements FrameSink {
     if ("_tag" in decoded) return decoded
     const content = opcode === Wire.text ? decodeUtf8(decoded, 0, decoded.length) : decoded
     if (content === undefined) return invalidText
-    if (this.frames)
+    if (this.delivery !== "messages")
       this.events.frame({ opcode: opcode === Wire.text ? opcode : Wire.binary, rsv: 0, fin: true, payload: decoded })
     else this.events.message(content)
     return undefined
   }
 
-  private deliverFrame(opcode: number, payload: Uint8Array): void {
-    if (Wire.isOpcode(opcode)) this.events.frame({ opcode, rsv: this.rsv, fin: this.fin, payload })
+  private deliverFrame(opcode: number, payload: Uint8Array, fin: boolean): void {
+    if (Wire.isOpcode(opcode)) this.events.frame({ opcode, rsv: this.rsv, fin, payload })
   }
 
   private endMessage(): void {
@@ -313,7 +327,7 @@ export class Connection implements FrameSink {
     }
     const close = this.opcode === Wire.close ? readClose(payload) : undefined
     if (close?._tag === "Breach") return close
-    if (this.frames) this.deliverFrame(this.opcode, payload)
+    if (this.delivery !== "messages") this.deliverFrame(this.opcode, payload, true)
     if (close !== undefined) {
       this.end = close
       this.closedFirst = this.closeSent ? "local" : "remote"
@@ -335,7 +349,7 @@ export class Connection implements FrameSink {
     // RFC 6455 5.5.2: a Pong in response, as soon as is practical, unless a Close was sent or received.
     if (pong === undefined || this.congested || this.closeSent) return
     this.latestPong = undefined
-    this.write(Wire.pong, pong)
+    this.sender.writeFrame(true, 0, Wire.pong, pong)
   }
 
   private onClose(close: Close): void {
@@ -359,7 +373,7 @@ export class Connection implements FrameSink {
         violation._tag === "Breach"
           ? [violation.closeCode, violation.rule]
           : [CloseCode.messageTooBig, `${violation.which} is limited to ${violation.limit}`]
-      this.writeClose(code, fitReason(reason))
+      this.writeClose(code, fitReason(reason), true)
     }
     this.outcome = { _tag: "Failed", violation }
     this.release()
@@ -374,19 +388,14 @@ export class Connection implements FrameSink {
 
   // ------------------------------------------------------------------ sending
 
-  /** Queues a whole message; `compress` is passed to the extension, if there is one. Only while open. A breach if one that `sendFrame` began has not ended. */
-  sendMessage(message: Message, compress?: boolean | undefined): Breach | undefined {
-    if (this.sending !== 0) return interleaved
-    if (this.extension?.applies(message.length, compress)) return this.sendTransformed(message, this.extension)
-    if (typeof message === "string") this.output.text(message, this.key())
-    else this.output.binary(message, this.key())
-    return undefined
-  }
-
-  private sendTransformed(message: Message, extension: MessageExtension): undefined {
-    const [opcode, payload] =
-      typeof message === "string" ? [Wire.text, encoder.encode(message)] : [Wire.binary, message]
-    this.output.frame(true, extension.rsv, opcode, extension.encode(payload), this.key())
+  /**
+   * Queues a whole message; `compress` is passed to the extension, if there is one. Only while
+   * open. A breach if one that `sendFrame` began has not ended.
+   */
+  sendMessage(message: Message | Prepared, compress?: boolean | undefined): Breach | undefined {
+    const breach = this.sender.checkMessage()
+    if (breach === undefined) this.sender.writeMessage(message, compress)
+    return breach
   }
 
   /**
@@ -394,44 +403,21 @@ export class Connection implements FrameSink {
    * the protocol. A Close counts as `sendClose`. Only while open.
    */
   sendFrame(frame: Wire.Frame): Breach | undefined {
-    if (frame.rsv !== 0) return reservedBits
-    const malformed = Wire.checkStart(frame.fin, frame.opcode) ?? Wire.checkLength(frame.opcode, frame.payload.length)
-    if (malformed !== undefined) return malformed
-    if (frame.opcode === Wire.close) {
-      const close = readClose(frame.payload)
-      if (close._tag === "Breach") return close
-      this.writeClose(close.code === CloseCode.noStatus ? undefined : close.code, close.reason)
+    const breach = this.sender.checkFrame(frame)
+    if (breach !== undefined) return breach
+    if (frame.opcode !== Wire.close) {
+      this.sender.writeFrame(frame.fin, 0, frame.opcode, frame.payload)
       return undefined
     }
-    if (!Wire.isControl(frame.opcode)) {
-      const misplaced = this.checkFragment(frame)
-      if (misplaced !== undefined) return misplaced
-    }
-    this.write(frame.opcode, frame.payload, frame.fin)
+    const close = readClose(frame.payload)
+    if (close._tag === "Breach") return close
+    this.writeClose(close.code === CloseCode.noStatus ? undefined : close.code, close.reason)
     return undefined
   }
 
   /** Queues a ping; at most 125 bytes. Only while open. */
   sendPing(payload: Uint8Array): void {
-    this.write(Wire.ping, payload)
-  }
-
-  /** The rules of fragmentation and text, for what we send. */
-  private checkFragment(frame: Wire.Frame): Breach | undefined {
-    if (frame.opcode === Wire.continuation) {
-      if (this.sending === 0) return strayContinuation
-    } else if (this.sending !== 0) {
-      return interleaved
-    }
-    const opcode = this.sending === 0 ? frame.opcode : this.sending
-    if (opcode === Wire.text) {
-      const utf8 = this.sendingUtf8?.copy() ?? new Utf8Validator()
-      const valid = utf8.push(frame.payload, 0, frame.payload.length) && (!frame.fin || utf8.complete)
-      if (!valid) return invalidText
-      this.sendingUtf8 = frame.fin ? undefined : utf8
-    }
-    this.sending = frame.fin ? 0 : opcode
-    return undefined
+    this.sender.writeFrame(true, 0, Wire.ping, payload)
   }
 
   /** Queues a Close frame; without a code an empty one. A breach if code or reason can't be sent. */
@@ -448,34 +434,13 @@ export class Connection implements FrameSink {
     this.answerPing()
   }
 
-  private write(opcode: number, payload: Uint8Array, fin = true): void {
-    this.output.frame(fin, 0, opcode, payload, this.key())
-  }
-
-  private writeClose(code: number | undefined, reason: string): void {
+  private writeClose(code: number | undefined, reason: string, failed = false): void {
+    this.events.closing(failed)
     this.closeSent = true
     this.sentCode = code
-    this.write(Wire.close, closePayload(code, reason))
-  }
-
-  private key(): number | undefined {
-    return this.role === "client" ? this.nextKey() : undefined
+    this.sender.writeFrame(true, 0, Wire.close, closePayload(code, reason))
   }
 }
 
 /** Ends the decoder after a Close frame; never seen outside. */
 const closed: Breach = breach(CloseCode.normal, "closed")
-
-const reservedBits = breach(
-  CloseCode.protocolError,
-  "RSV bits must be 0 unless an extension that defines them was negotiated (RFC 6455 5.2)"
-)
-
-const strayContinuation = breach(
-  CloseCode.protocolError,
-  "a continuation frame must follow a data frame without FIN (RFC 6455 5.4)"
-)
-
-const interleaved = breach(CloseCode.protocolError, "a message must end before the next one begins (RFC 6455 5.4)")
-
-const invalidText = breach(CloseCode.invalidPayload, "a text message must be UTF-8 (RFC 6455 8.1)")

@@ -11,6 +11,11 @@ export interface MessageExtension {
   readonly rsv: number
   /** Whether to transform a message of this size; `wish` is the sender's, if it has one. */
   readonly applies: (size: number, wish: boolean | undefined) => boolean
+  /**
+   * What `encode` goes by, if that is all it goes by: connections with the same make the same of
+   * a message. Undefined if it depends on the messages before.
+   */
+  readonly manner?: string | undefined
   /** The payload of a message that is about to be sent, transformed. */
   readonly encode: (payload: Uint8Array) => Uint8Array
   /** The payload that a transformed message had before; an excess if that is more than `limit` bytes. */

@@ -6,6 +6,10 @@ import { mask } from "./mask.js"
 
 const slabSize = 64 * 1024
 
+// For whoever writes while another connection holds the large one: a message to ten thousand
+// connections in one turn must not take ten thousand large ones.
+const smallSlab = 1024
+
 // An unmasked payload of this size or more goes out as it is, behind its header,
 // instead of being copied: at 64 KiB the copy would be most of the cost of a send.
 const copyLimit = 16 * 1024
@@ -17,6 +21,7 @@ const empty = new Uint8Array(0)
 
 /** What was left of the last slab, for whoever writes next. A slab is open for one connection at a time. */
 let spare = empty
+let holder: Output | undefined
 
 const encoder = new TextEncoder()
 
@@ -82,10 +87,19 @@ export class Output {
     this.frame(true, 0, binary, content, key)
   }
 
+  /** Appends frames that are made already, and may be in use elsewhere too. */
+  made(frames: Uint8Array): void {
+    this.seal()
+    this.push(frames)
+  }
+
   /** All that waits, in order; from now on it belongs to the caller. */
   take(): Array<Uint8Array> {
     this.seal()
-    if (this.slab.length > spare.length) spare = this.slab
+    if (holder === this) {
+      holder = undefined
+      spare = this.slab
+    }
     this.slab = empty
     this.end = 0
     this.sealed = 0
@@ -114,12 +128,15 @@ export class Output {
   private reserve(size: number): void {
     if (this.slab.length - this.end >= size) return
     this.seal()
-    if (spare.length >= size) {
+    if (holder === undefined) holder = this
+    if (holder !== this) {
+      this.slab = new Uint8Array(Math.max(this.sealed === 0 ? smallSlab : slabSize, size))
+    } else if (spare.length >= size) {
       this.slab = spare
-      spare = empty
     } else {
       this.slab = new Uint8Array(Math.max(slabSize, size))
     }
+    if (holder === this) spare = empty
     this.end = 0
   }
 

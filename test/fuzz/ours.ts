@@ -38,6 +38,7 @@ export const ours = (input: Input, frames: boolean): Ours => {
           heard.push(opcode === Wire.text ? `t${whole.toString("utf8")}` : `b${latin1(whole)}`)
         }
       },
+      closing() {},
       pong: (payload) => {
         if (!frames) heard.push(`o${latin1(payload)}`)
       }
@@ -45,7 +46,7 @@ export const ours = (input: Input, frames: boolean): Ours => {
     () => 0x01020304,
     codec(input)
   )
-  connection.frames = frames
+  connection.delivery = frames ? "frames" : "messages"
   let consumed = 0
   for (const chunk of split(input.bytes, input.cuts)) {
     consumed += chunk.length

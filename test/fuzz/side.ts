@@ -43,7 +43,8 @@ export class Side {
           this.received.push(inWords(message))
         },
         frame: () => {},
-        pong: (payload) => this.pongs.push(latin1(payload))
+        pong: (payload) => this.pongs.push(latin1(payload)),
+        closing() {}
       },
       () => {
         this.key = (Math.imul(this.key, 0x0019_660d) + 0x3c6e_f35f) >>> 0

@@ -20,6 +20,8 @@ const started = (options: Partial<EngineOptions> = {}, flow = new ScriptedFlow()
       maxFragments: 1000,
       receiveBufferSize: 1000,
       sendBufferSize: 1000,
+      fragmentSize: Number.POSITIVE_INFINITY,
+      slowConsumer: "suspend",
       nextKey: () => 0,
       extension: undefined,
       meter: unmetered,
@@ -44,7 +46,7 @@ const started = (options: Partial<EngineOptions> = {}, flow = new ScriptedFlow()
 const answering = () => {
   const all = started()
   const read = () => {
-    for (const message of all.engine.takeAll()) all.engine.send(`echo of ${message}`)
+    for (const message of all.engine.takeAll()) all.engine.out.send(`echo of ${message}`)
     if (all.engine.ending === undefined) all.engine.whenReadable(read)
   }
   all.engine.whenReadable(read)
@@ -76,7 +78,7 @@ describe("the end of sending", () => {
   it("follows what waited for a socket that was full, though it is full again at once", async () => {
     const { arrives, engine, flow, sent } = started()
     flow.takes = false
-    engine.send("waits in the socket")
+    engine.out.send("waits in the socket")
     await turn()
     arrives(Frame.close(1000))
     expect(flow.ended).toBe(false)
@@ -117,11 +119,11 @@ describe("pongs", () => {
   it("wait while the socket is full, the latest only", async () => {
     const { arrives, engine, flow, sent } = started()
     flow.takes = false
-    engine.send("fills it")
+    engine.out.send("fills it")
     await turn()
     for (let index = 0; index < 1000; index++) arrives(Frame.ping(`${index}`))
     expect(sent()).toEqual(["1 fills it"])
-    expect(engine.buffered).toBeLessThan(20)
+    expect(engine.out.buffered).toBeLessThan(20)
     flow.takes = true
     flow.drain()
     expect(sent()).toEqual(["1 fills it", "10 999"])
@@ -132,20 +134,20 @@ describe("whoever waits to send", () => {
   it("is woken when there is room, and not before", async () => {
     const { engine, flow } = started()
     flow.takes = false
-    engine.send("x".repeat(2000))
+    engine.out.send("x".repeat(2000))
     await turn()
-    expect(engine.full).toBe(true)
+    expect(engine.out.full).toBe(true)
     const woken: Array<string> = []
-    engine.whenWritable(() => woken.push("first"))
-    engine.whenWritable(() => woken.push("second"))
+    engine.out.whenWritable(() => woken.push("first"))
+    engine.out.whenWritable(() => woken.push("second"))
     // This waits in our own buffer, and fills the socket again as soon as it has room.
-    engine.send("y".repeat(2000))
+    engine.out.send("y".repeat(2000))
     await turn()
     flow.drain()
     expect(woken).toEqual([])
     flow.drain()
     expect(woken).toEqual(["first", "second"])
-    expect(engine.full).toBe(false)
+    expect(engine.out.full).toBe(false)
   })
 
   for (const [what, happens] of [
@@ -161,10 +163,10 @@ describe("whoever waits to send", () => {
       const all = started()
       const { engine, flow, told } = all
       flow.takes = false
-      engine.send("x".repeat(2000))
+      engine.out.send("x".repeat(2000))
       await turn()
       const woken: Array<ReadonlyArray<string>> = []
-      engine.whenWritable(() => woken.push([...told]))
+      engine.out.whenWritable(() => woken.push([...told]))
       happens(all)
       expect(woken).toEqual([["closing"]])
       expect(engine.isOpen).toBe(false)

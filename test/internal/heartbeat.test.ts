@@ -24,6 +24,8 @@ const watched = (rhythm: Partial<Rhythm>, options: Partial<EngineOptions> = {}) 
         maxFragments: 1000,
         receiveBufferSize: 1000,
         sendBufferSize: 1000,
+        fragmentSize: Number.POSITIVE_INFINITY,
+        slowConsumer: "suspend",
         nextKey: () => 0,
         extension: undefined,
         meter: unmetered,
@@ -36,7 +38,14 @@ const watched = (rhythm: Partial<Rhythm>, options: Partial<EngineOptions> = {}) 
     const latencies: Array<number> = []
     const stop = yield* watch(
       engine,
-      { pingInterval: never, pingTimeout: 10_000, maxMissedPongs: 2, idleTimeout: never, ...rhythm },
+      {
+        pingInterval: never,
+        pingTimeout: 10_000,
+        maxMissedPongs: 2,
+        idleTimeout: never,
+        progressTimeout: never,
+        ...rhythm
+      },
       (milliseconds) => latencies.push(milliseconds)
     ).pipe(Effect.withClock(clock))
     yield* settle
@@ -193,7 +202,7 @@ describe("the heartbeat", () => {
     Effect.gen(function* () {
       const { engine, flow, pass, pings } = yield* watched({ pingInterval: 10_000, maxMissedPongs: 0 })
       flow.takes = false
-      for (let index = 0; index < 20; index++) engine.send("x".repeat(100))
+      for (let index = 0; index < 20; index++) engine.out.send("x".repeat(100))
       yield* settle
       flow.buffered = Array.from({ length: 50 }, () => new Uint8Array(40))
       for (let beat = 0; beat < 49; beat++) {
@@ -215,7 +224,7 @@ describe("the heartbeat", () => {
       const { engine, pass } = yield* watched({ pingInterval: 10_000, maxMissedPongs: 1 })
       yield* pass(10_000)
       for (let beat = 0; beat < 2; beat++) {
-        engine.send("x".repeat(1000))
+        engine.out.send("x".repeat(1000))
         yield* pass(10_000)
       }
       expect(engine.ending).toMatchObject({ _tag: "IoError" })
@@ -310,7 +319,7 @@ describe("the idle timeout", () => {
         for (let round = 0; round < 5; round++) {
           yield* wait(50_000)
           if (what === "a message that comes") arrives(Frame.text("x"))
-          if (what === "a message that is sent" && engine.isOpen) engine.send("x")
+          if (what === "a message that is sent" && engine.isOpen) engine.out.send("x")
           if (what === "a fragmented message that comes") {
             arrives(Frame.make({ opcode: Frame.Opcode.text, fin: false, payload: "x" }))
             arrives(Frame.make({ opcode: Frame.Opcode.continuation, payload: "x" }))

@@ -31,6 +31,8 @@ describe("what one read of the socket inflates to", () => {
         maxFragments: 10,
         receiveBufferSize: 64 * 1024,
         sendBufferSize: 64 * 1024,
+        fragmentSize: Number.POSITIVE_INFINITY,
+        slowConsumer: "suspend",
         nextKey: () => 0,
         extension: codecs({ threshold: 0 }).server,
         meter: unmetered

@@ -1,48 +1,15 @@
-import { createServer, type Server } from "node:http"
-import * as Https from "node:https"
-import * as Net from "node:net"
-import * as Tls from "node:tls"
 import { Cookies, type HttpApp, HttpMiddleware, HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
 import { describe, expect } from "@effect/vitest"
-import { Cause, Deferred, type Duration, Effect, Exit, Fiber, Layer, Logger, Queue, Redacted, Stream } from "effect"
+import { Cause, Deferred, type Duration, Effect, Exit, Fiber, Layer, Logger, Queue, Stream } from "effect"
 import * as Frame from "effect-websocket/Frame"
 import type { Network } from "effect-websocket/Network"
 import * as NodeNetwork from "effect-websocket/NodeNetwork"
 import * as WebSocket from "effect-websocket/WebSocket"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
-import { type Certificates, makeCertificates } from "../fixtures/certificates.js"
 import { settle } from "../fixtures/heard.js"
-import { rawClient, rawPeer, upgradedClient, upgradeRequest } from "../fixtures/rawPeer.js"
+import { httpKinds, resettable } from "../fixtures/httpKinds.js"
+import { rawClient, upgradedClient, upgradeRequest } from "../fixtures/rawPeer.js"
 import { serving, test } from "../fixtures/routes.js"
-
-let certificates: Certificates | undefined
-const made = () => {
-  certificates ??= makeCertificates()
-  return certificates
-}
-
-const kinds = [
-  { kind: "HTTP", scheme: "ws", create: (): Server => createServer(), tls: () => undefined },
-  {
-    kind: "HTTPS",
-    scheme: "wss",
-    create: (): Server => Https.createServer({ cert: made().good.cert, key: Redacted.value(made().good.key) }),
-    tls: () => ({ ca: made().ca })
-  }
-] as const
-
-/** A client that can reset the TCP connection under all else. */
-const resettable = (port: number, tls: { readonly ca: string } | undefined) =>
-  Effect.acquireRelease(
-    Effect.async<{ readonly socket: Net.Socket; readonly reset: Effect.Effect<void> }>((resume) => {
-      const tcp: Net.Socket = Net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
-      const reset = Effect.sync(() => void tcp.resetAndDestroy())
-      const socket = tls === undefined ? tcp : Tls.connect({ socket: tcp, ca: tls.ca, servername: "localhost" })
-      for (const each of [tcp, socket]) each.on("error", () => {})
-      socket.once(tls === undefined ? "connect" : "secureConnect", () => resume(Effect.succeed({ socket, reset })))
-    }),
-    ({ socket }) => Effect.sync(() => socket.destroy())
-  ).pipe(Effect.map(({ reset, socket }) => ({ reset, peer: rawPeer(NodeNetwork.fromDuplex(socket), "client") })))
 
 /** How a handler ended. */
 const told = (exit: Exit.Exit<unknown, unknown>): unknown =>
@@ -56,7 +23,7 @@ const request = (path: string, changes: Parameters<typeof upgradeRequest>[0] = {
 
 const hi = Frame.text("hi")
 
-for (const { create, kind, scheme, tls } of kinds) {
+for (const { create, kind, scheme, tls } of httpKinds) {
   /** A server with a route for each state in which a client may go away. */
   const started = Effect.gen(function* () {
     const events = yield* Queue.unbounded<unknown>()
@@ -105,9 +72,9 @@ for (const { create, kind, scheme, tls } of kinds) {
     }
   })
 
-  describe(`a client that resets its ${kind} connection, ends its connection and no other`, () => {
+  describe(`a client of ${kind} harms its own connection and no other`, () => {
     test(
-      "however soon after its request, whatever that is answered with",
+      "that resets it however soon after its request, whatever that is answered with",
       Effect.gen(function* () {
         const { client, serves } = yield* started
         const requests = [
@@ -131,23 +98,25 @@ for (const { create, kind, scheme, tls } of kinds) {
     )
 
     for (const what of ["middleware", "decide"] as const) {
-      test(
-        `while ${what} runs, which is interrupted`,
-        Effect.gen(function* () {
-          const { client, event, serves } = yield* started
-          const { peer, reset } = yield* client
-          yield* peer.send(request(`/${what}`))
-          expect(yield* event).toBe(`${what} begins`)
-          yield* reset
-          expect(yield* event).toBe(`${what} interrupted`)
-          yield* serves
-        })
-      )
+      for (const how of ["resets", "ends"] as const) {
+        test(
+          `that ${how} it while ${what} runs, which is interrupted`,
+          Effect.gen(function* () {
+            const { client, event, serves } = yield* started
+            const { peer, reset } = yield* client
+            yield* peer.send(request(`/${what}`))
+            expect(yield* event).toBe(`${what} begins`)
+            yield* how === "resets" ? reset : peer.end
+            expect(yield* event).toBe(`${what} interrupted`)
+            yield* serves
+          })
+        )
+      }
     }
 
     for (const [what, bytes] of [
-      ["right behind the 101", new Uint8Array(0)],
-      ["in the middle of a message", new Uint8Array([0x81, 0xfe])]
+      ["that resets it right behind the 101", new Uint8Array(0)],
+      ["that resets it in the middle of a message", new Uint8Array([0x81, 0xfe])]
     ] as const) {
       test(
         `${what}, and the handler is told why`,
@@ -169,7 +138,7 @@ for (const { create, kind, scheme, tls } of kinds) {
     }
 
     test(
-      "instead of answering the Close frame",
+      "that resets it instead of answering the Close frame",
       Effect.gen(function* () {
         const { client, event, serves } = yield* started
         const { peer, reset } = yield* client
@@ -364,10 +333,10 @@ describe("the end of an HTTP server", () => {
         yield* polite.sendFrames(Frame.close(1001))
         expect(yield* Deferred.await(finished)).toContain("1001")
         expect(yield* undecided.head).toMatch(/^HTTP\/1\.1 503 /)
-        yield* undecided.end
-        yield* polite.end
+        yield* Effect.zipRight(undecided.ended, undecided.end)
+        yield* Effect.zipRight(polite.ended, polite.end)
         yield* Fiber.join(closing)
-        for (const peer of [polite, undecided, ...mute]) yield* peer.closed
+        for (const peer of mute) yield* Effect.zipRight(peer.ended, peer.end)
         yield* Deferred.succeed(gate, undefined)
       })
     )

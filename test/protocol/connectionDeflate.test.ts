@@ -32,7 +32,8 @@ const endpoint = (role: Role, extension: MessageExtension | undefined, limits: P
     {
       message: (message) => heard.push(message),
       frame: (frame) => heard.push(frame),
-      pong: (pong) => heard.push({ pong })
+      pong: (pong) => heard.push({ pong }),
+      closing() {}
     },
     () => key,
     extension
@@ -208,7 +209,7 @@ describe("receiving", () => {
 
   inBothRoles("as frames: a compressed message is one, without RSV1", (role, extension) => {
     const self = endpoint(role, extension())
-    self.connection.frames = true
+    self.connection.delivery = "frames"
     self.feed(
       frameTo(role, 1, hex("f2 48 cd"), { ...deflated, fin: false }),
       frameTo(role, 9, utf8("p")),
@@ -314,7 +315,7 @@ describe("failing", () => {
     for (const bad of [hex("ff"), hex("61 c0 80"), hex("ed a0 80"), hex("e2 82")]) {
       for (const frames of [false, true]) {
         const self = endpoint(role, extension())
-        self.connection.frames = frames
+        self.connection.delivery = frames ? "frames" : "messages"
         self.feed(frameTo(role, 2, compressed(bad), deflated))
         expect(self.heard.length).toBe(1)
         self.feed(frameTo(role, 1, compressed(bad), deflated))

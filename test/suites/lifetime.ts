@@ -369,7 +369,7 @@ export const lifetimeSuite = (name: string, network: Layer.Layer<Network>): void
         peer.flow.pause()
         const self = yield* socket
         const sent: Array<number> = []
-        let waiting: Fiber.RuntimeFiber<void, unknown> | undefined
+        let waiting: Fiber.RuntimeFiber<unknown, unknown> | undefined
         for (let index = 0; waiting === undefined; index++) {
           const sending = yield* Effect.fork(self.send(new Uint8Array(50_000).fill(index)))
           yield* settle

@@ -93,7 +93,7 @@ export const shutdownSuite = (name: string, network: Layer.Layer<Network>, crowd
     test(
       "lets a handler send what it still has to say to whoever listens, but no message after the Close",
       Effect.gen(function* () {
-        const sent = yield* Deferred.make<Exit.Exit<void, unknown>>()
+        const sent = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
         const { client, shutdown } = yield* serving({
           "/": (socket) =>
             Effect.gen(function* () {

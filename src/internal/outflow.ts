@@ -1,0 +1,349 @@
+// The way out: from what is to be sent to the flow.
+//
+// While the flow takes all that it is given, a message becomes a frame at once, and the frames of
+// one turn leave in one write. Once it doesn't, messages wait as they are, in order, and frames
+// are made of them when there is room again. So pings, pongs and what else is no message overtake
+// all that waits, and what waits can still be dropped.
+
+import type * as Flow from "../Flow.js"
+import type { Connection, Message } from "../protocol/connection.js"
+import * as Wire from "../protocol/frame.js"
+import type { Prepared } from "../protocol/prepared.js"
+import type { Sender } from "../protocol/sender.js"
+import type { Breach } from "../protocol/violation.js"
+import { Backlog, type Meter } from "./backlog.js"
+
+export interface OutflowOptions {
+  /** Bytes not yet taken by the operating system above which sending waits. */
+  readonly sendBufferSize: number
+  /** Messages above this size leave in frames of it. */
+  readonly fragmentSize: number
+  readonly slowConsumer: SlowConsumer
+  readonly meter: Meter
+}
+
+/** What happens to a message when there is no room for it. */
+export type SlowConsumer = "suspend" | "dropNewest" | "dropOldest" | "close"
+
+/** Something to be sent that waits for room. */
+interface Waiting {
+  readonly content: Message | Prepared | Wire.Frame
+  readonly size: number
+  readonly compress: boolean | undefined
+  readonly droppable: boolean
+}
+
+/** A message of which some fragments have left. */
+interface Cut {
+  readonly payload: Uint8Array
+  readonly opcode: number
+  readonly rsv: number
+  at: number
+}
+
+type Wake = () => void
+
+// A burst in one turn is written when this much has gathered: enough for large
+// writes, little enough to learn soon that the peer reads slowly.
+const flushSize = 64 * 1024
+
+const compactAt = 1024
+
+// What a waiting message costs beyond its content, so that empty ones count too.
+const overhead = 64
+
+export class Outflow {
+  /** Messages that were dropped for a slow peer. */
+  dropped = 0
+  /** Whether messages left since this was last set to false. */
+  active = true
+  /** The flow takes no more. */
+  private congested = false
+  /** Messages have to wait: for room, or for those before them. */
+  private queueing = false
+  private waiting: Array<Waiting> = []
+  private taken = 0
+  private waitingSize = 0
+  private cut: Cut | undefined
+  /** Somebody sends a message in pieces, which no other may come between. */
+  private claimed = false
+  private flushing = false
+  /** FIN is to be sent once all that is queued has left; and has been. */
+  private finishing = false
+  private finished = false
+  private released = false
+  private writers: Array<Wake> = []
+  private sent = 0
+  private written = 0
+  private readonly sender: Sender
+  private readonly backlog: Backlog
+
+  constructor(
+    private readonly flow: Flow.Flow,
+    private readonly connection: Connection,
+    private readonly options: OutflowOptions
+  ) {
+    this.sender = connection.sender
+    this.backlog = new Backlog(options.meter)
+  }
+
+  // ------------------------------------------------------------------ state
+
+  /** Bytes that the operating system hasn't taken yet. */
+  get buffered(): number {
+    return this.sender.output.size + this.waitingSize + this.flow.bufferedBytes()
+  }
+
+  /** Whether there is no room. */
+  get full(): boolean {
+    if (!this.congested) return false
+    const { sendBufferSize, slowConsumer } = this.options
+    // What the socket has been given can't be taken back: to drop what is old, something has to wait here.
+    return (slowConsumer === "dropOldest" ? this.waitingSize : this.buffered) >= sendBufferSize
+  }
+
+  /** Whether a message can't just be sent: for want of room, or because one is being sent in pieces. */
+  get busy(): boolean {
+    return this.claimed || this.full
+  }
+
+  /** What is to become of a message while it is busy. Counts what is dropped. */
+  decide(droppable: boolean): "send" | "wait" | "drop" {
+    if (this.claimed || !droppable) return "wait"
+    const { slowConsumer } = this.options
+    if (slowConsumer === "dropOldest" && this.dropOldest()) return "send"
+    if (slowConsumer === "suspend" || slowConsumer === "close") return "wait"
+    this.dropped++
+    return "drop"
+  }
+
+  /** Bytes that the operating system has taken. */
+  get progress(): number {
+    return this.written - this.flow.bufferedBytes()
+  }
+
+  /** Calls `writer` once, when it may not have to wait any more; answers how to take that back. */
+  whenWritable(writer: Wake): () => void {
+    this.writers.push(writer)
+    return () => {
+      this.writers = this.writers.filter((each) => each !== writer)
+    }
+  }
+
+  wakeWriters(): void {
+    for (const wake of this.writers.splice(0)) wake()
+  }
+
+  // ---------------------------------------------------------------- sending
+
+  /** Sends a message. Only while open. */
+  send(message: Message | Prepared, compress?: boolean, droppable = true): Breach | undefined {
+    const breach = this.sender.checkMessage()
+    if (breach !== undefined) return breach
+    if (this.queueing || sizeOf(message) > this.options.fragmentSize) {
+      this.wait({ content: message, size: sizeOf(message) + overhead, compress, droppable })
+      return undefined
+    }
+    this.sender.writeMessage(message, compress)
+    this.sent++
+    this.scheduleFlush()
+    return undefined
+  }
+
+  /** Sends a frame. Only while open. What is no part of a message overtakes those that wait. */
+  sendFrame(frame: Wire.Frame): Breach | undefined {
+    const breach = this.sender.checkFrame(frame)
+    if (breach !== undefined) return breach
+    if (this.queueing && !Wire.isControl(frame.opcode)) {
+      this.wait({ content: frame, size: frame.payload.length + overhead, compress: undefined, droppable: false })
+      return undefined
+    }
+    this.writeFrame(frame)
+    this.scheduleFlush()
+    return undefined
+  }
+
+  /** Takes the floor for a message that is sent in pieces, unless others are before it. */
+  claim(): boolean {
+    if (this.claimed || this.queueing) return false
+    this.claimed = true
+    return true
+  }
+
+  /** Gives the floor back. */
+  release(): void {
+    this.claimed = false
+    this.wakeWriters()
+  }
+
+  /** Drops the oldest message that waits and may be dropped; answers whether there was one. */
+  private dropOldest(): boolean {
+    for (let at = this.taken; at < this.waiting.length; at++) {
+      const oldest = this.waiting[at]
+      if (oldest?.droppable !== true) continue
+      this.waiting.splice(at, 1)
+      this.waitingSize -= oldest.size
+      this.dropped++
+      return true
+    }
+    return false
+  }
+
+  private wait(item: Waiting): void {
+    this.waiting.push(item)
+    this.waitingSize += item.size
+    this.queueing = true
+    if (this.congested) this.measure()
+    else this.pump()
+  }
+
+  /** Makes frames of what waits, as long as the flow takes them. */
+  private pump(): void {
+    while (!this.congested && this.makeNext()) if (this.sender.output.size >= flushSize) this.flush()
+    if (!this.congested) this.queueing = false
+    this.scheduleFlush()
+  }
+
+  /** Makes the next frame, or message; false if nothing waits. */
+  private makeNext(): boolean {
+    if (this.cut !== undefined) {
+      this.cutNext(this.cut, this.options.fragmentSize)
+      return true
+    }
+    const next = this.waiting[this.taken]
+    if (next === undefined) {
+      this.waiting = []
+      this.taken = 0
+      return false
+    }
+    this.taken++
+    this.waitingSize -= next.size
+    // A queue that never quite empties must not let what has left pile up in front.
+    if (this.taken === compactAt) {
+      this.waiting = this.waiting.slice(this.taken)
+      this.taken = 0
+    }
+    this.make(next)
+    return true
+  }
+
+  private make({ content, size, compress }: Waiting): void {
+    if (isFrame(content)) {
+      this.writeFrame(content)
+      return
+    }
+    this.sent++
+    if (size - overhead <= this.options.fragmentSize) this.sender.writeMessage(content, compress)
+    else this.cut = { ...this.sender.encodeMessage(content, compress), at: 0 }
+  }
+
+  private writeFrame(frame: Wire.Frame): void {
+    if (frame.fin && !Wire.isControl(frame.opcode)) this.sent++
+    this.sender.writeFrame(frame.fin, frame.rsv, frame.opcode, frame.payload)
+  }
+
+  private cutNext(cut: Cut, size: number): void {
+    const { at, opcode, payload, rsv } = cut
+    cut.at = Math.min(at + size, payload.length)
+    const fin = cut.at === payload.length
+    const piece = payload.subarray(at, cut.at)
+    // RFC 7692 6.1: the bit stands on the first fragment only.
+    this.sender.writeFrame(fin, at === 0 ? rsv : 0, at === 0 ? opcode : Wire.continuation, piece)
+    if (fin) this.cut = undefined
+  }
+
+  /** Makes frames of all that waits, before a Close: what was accepted leaves. */
+  spill(): void {
+    if (this.cut !== undefined) this.cutNext(this.cut, Number.POSITIVE_INFINITY)
+    while (this.makeNext()) if (this.cut !== undefined) this.cutNext(this.cut, Number.POSITIVE_INFINITY)
+  }
+
+  /** Drops all that waits, for it will never leave. */
+  abandon(): void {
+    this.waiting = []
+    this.taken = 0
+    this.waitingSize = 0
+    this.cut = undefined
+  }
+
+  // --------------------------------------------------------------- the door
+
+  scheduleFlush(): void {
+    if (this.sender.output.size >= flushSize) this.flush()
+    else if (!this.flushing) {
+      this.flushing = true
+      Promise.resolve().then(this.flushLater)
+    }
+  }
+
+  private readonly flushLater = (): void => {
+    this.flushing = false
+    this.flush()
+  }
+
+  flush(): void {
+    const { output } = this.sender
+    if (this.congested) this.measure()
+    if (output.size === 0 || this.congested) return
+    if (this.released || this.finished) {
+      output.clear()
+      return
+    }
+    const { size } = output
+    const pieces = output.take()
+    const last = pieces.length - 1
+    let free = true
+    pieces.forEach((piece, index) => {
+      free = this.flow.write(piece, index < last)
+    })
+    this.written += size
+    this.options.meter.sent(this.sent, size)
+    if (this.sent > 0) this.active = true
+    this.sent = 0
+    if (!free) {
+      this.congested = true
+      this.queueing = true
+      this.connection.setCongested(true)
+      this.measure()
+    }
+    // The socket sends the FIN behind what it has not yet taken; no drain need be waited for.
+    if (this.finishing) this.finish()
+  }
+
+  /** The flow takes more again. */
+  drain(): void {
+    this.congested = false
+    this.connection.setCongested(false)
+    this.pump()
+    this.flush()
+    this.measure()
+    if (!this.full) this.wakeWriters()
+  }
+
+  private measure(): void {
+    this.backlog.is(this.congested && !this.released ? this.buffered : 0)
+  }
+
+  /** Sends FIN, after all that is queued. */
+  finish(): void {
+    if (!this.finishing) this.spill()
+    this.finishing = true
+    this.flush()
+    if (this.finished || this.released || this.sender.output.size > 0) return
+    this.finished = true
+    this.flow.end()
+  }
+
+  /** The flow is gone. */
+  close(): void {
+    this.released = true
+    this.abandon()
+    this.sender.output.clear()
+    this.measure()
+  }
+}
+
+const sizeOf = (message: Message | Prepared): number => message.length
+
+const isFrame = (content: Message | Prepared | Wire.Frame): content is Wire.Frame =>
+  typeof content === "object" && "opcode" in content

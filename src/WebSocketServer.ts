@@ -148,20 +148,15 @@ export class WebSocketServer extends Context.Tag("effect-websocket/WebSocketServ
       options?: ServeOptions
     ) => Effect.Effect<void, never, RD | R | Scope.Scope>
     /** Answers requests that are no upgrades until the scope closes. See {@link serveHttp}. */
-    readonly serveHttp: <E, R = never>(app: HttpApplication<E, R>) => Effect.Effect<void, never, R | Scope.Scope>
+    readonly serveHttp: <E, R>(app: HttpApp.Default<E, R>) => Effect.Effect<void, never, HttpNeeds<R> | Scope.Scope>
   }
 >() {}
 
-/**
- * An HTTP application, as `HttpRouter` and `HttpApp` make it; `R` is what it needs beside its request.
- *
- * @since 0.1.0
- * @category models
- */
-export type HttpApplication<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | PerRequest>
-
-/** What each request brings by itself. */
-type PerRequest = HttpServerRequest.HttpServerRequest | Scope.Scope
+/** What an HTTP application needs beside what each request brings by itself. */
+type HttpNeeds<R> = Exclude<
+  Exclude<R | HttpServerRequest.HttpServerRequest, Scope.Scope>,
+  HttpServerRequest.HttpServerRequest
+>
 
 /**
  * @since 0.1.0
@@ -220,22 +215,15 @@ export const make = (
       connections: server.connections,
       serve: (handler, options) => serveWith(acceptAll, handler, options),
       serveWith,
-      serveHttp: <E, R = never>(app: HttpApplication<E, R>) =>
-        Effect.flatMap(Effect.context<R>(), (context) => {
-          const provided = Effect.mapInputContext(app, (own: Context.Context<PerRequest>) =>
-            spanned(context, own).pipe(
-              Context.add(Scope.Scope, Context.get(own, Scope.Scope)),
-              Context.add(HttpServerRequest.HttpServerRequest, Context.get(own, HttpServerRequest.HttpServerRequest))
+      serveHttp: <E, R>(app: HttpApp.Default<E, R>) =>
+        Effect.flatMap(Effect.context<HttpNeeds<R>>(), (context) =>
+          server.setHttp((request, respond) =>
+            HttpApp.toHandled(app, (_, response) => respond(response)).pipe(
+              Effect.provideService(HttpServerRequest.HttpServerRequest, request),
+              Effect.mapInputContext((_: Context.Context<never>) => context)
             )
           )
-          return server.setHttp((request, respond) =>
-            Effect.provideService(
-              HttpApp.toHandled(provided, (_, response) => respond(response)),
-              HttpServerRequest.HttpServerRequest,
-              request
-            )
-          )
-        })
+        )
     })
   })
 
@@ -387,9 +375,9 @@ export const serveWith = <A, RD, E, R>(
  * @since 0.1.0
  * @category layers
  */
-export const serveHttp = <E, R = never>(
-  app: HttpApplication<E, R>
-): Layer.Layer<never, never, WebSocketServer | Exclude<R, Scope.Scope>> =>
+export const serveHttp = <E, R>(
+  app: HttpApp.Default<E, R>
+): Layer.Layer<never, never, WebSocketServer | Exclude<HttpNeeds<R>, Scope.Scope>> =>
   Layer.scopedDiscard(Effect.flatMap(WebSocketServer, (server) => server.serveHttp(app)))
 
 /**

@@ -116,7 +116,10 @@ describe("MessageCodec: what can't be decoded", () => {
     expect(error.excerpt).toBe(`${JSON.stringify({ text: secret }).slice(0, 64)}…`)
     expect(error.message).not.toContain("s3cret")
     const key = "k".repeat(100_000)
-    const Deep = Schema.Record({ key: Schema.String, value: Schema.Record({ key: Schema.String, value: Schema.Number }) })
+    const Deep = Schema.Record({
+      key: Schema.String,
+      value: Schema.Record({ key: Schema.String, value: Schema.Number })
+    })
     const deep = refusalOf(MessageCodec.json(both(Deep)), JSON.stringify({ [key]: { [key]: "x" } }))
     expect(deep.issue).toMatch(/^at \["k{39}…\]\["k{39}…\]: expected number$/)
     expect(refusalOf(msgPack, new Uint8Array(100).fill(1)).excerpt).toBe(`${"01".repeat(32)}…`)
@@ -180,7 +183,9 @@ describe("MessageCodec: codecs of one's own", () => {
 
   const pairs = MessageCodec.text({
     decode: (text) =>
-      text.length % 2 === 0 ? Effect.succeed(text.length / 2) : Effect.fail(new Odd({ message: `${text.length} is odd` })),
+      text.length % 2 === 0
+        ? Effect.succeed(text.length / 2)
+        : Effect.fail(new Odd({ message: `${text.length} is odd` })),
     encode: (pairs: number) =>
       pairs >= 0 ? Effect.succeed("ab".repeat(pairs)) : Effect.fail(new Odd({ message: "negative" }))
   })
@@ -201,7 +206,10 @@ describe("MessageCodec: codecs of one's own", () => {
   })
 
   it("a RangeError, of bytes that aren't there, is no defect; any other throw is one", () => {
-    expect(refusalOf(words, hex("12"))).toMatchObject({ reason: "malformed", issue: expect.stringContaining("outside the bounds") })
+    expect(refusalOf(words, hex("12"))).toMatchObject({
+      reason: "malformed",
+      issue: expect.stringContaining("outside the bounds")
+    })
     const broken = MessageCodec.text({
       decode: (): Effect.Effect<never> => {
         throw new TypeError("a bug")
@@ -234,7 +242,10 @@ describe("MessageCodec: codecs of one's own", () => {
       issue: 'at ["a"]: is missing'
     })
     const encoding = new MessageCodec.EncodeError({ issue: "no room" })
-    const codec = MessageCodec.text({ decode: Effect.succeed, encode: (): Effect.Effect<string, unknown> => Effect.fail(encoding) })
+    const codec = MessageCodec.text({
+      decode: Effect.succeed,
+      encode: (): Effect.Effect<string, unknown> => Effect.fail(encoding)
+    })
     expect(Effect.runSync(Effect.flip(codec.encode("")))).toBe(encoding)
   })
 })

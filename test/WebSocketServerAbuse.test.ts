@@ -52,6 +52,7 @@ for (const [name, network] of networks) {
           const [first] = crowd
           yield* first?.end ?? Effect.void
           yield* first?.closed ?? Effect.void
+          yield* settle
           const refused = yield* rawClient(server.address)
           expect(yield* refused.head).toContain(" 503 ")
         })

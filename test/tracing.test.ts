@@ -1,6 +1,6 @@
 import { HttpRouter, HttpServerResponse } from "@effect/platform"
 import { describe, expect } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, Option, Stream, TestClock, Tracer } from "effect"
+import { type Cause, Deferred, Effect, Fiber, Layer, Option, Stream, TestClock, Tracer } from "effect"
 import * as Frame from "effect-websocket/Frame"
 import type { Network } from "effect-websocket/Network"
 import * as NodeNetwork from "effect-websocket/NodeNetwork"
@@ -90,8 +90,7 @@ for (const [name, network] of networks) {
         }
         const closing = {
           "websocket.close.code": 1000,
-          "websocket.close.initiator": "local",
-          "websocket.close.reason": "enough"
+          "websocket.close.initiator": "local"
         }
         const exchange = {
           "network.protocol.name": "http",
@@ -123,7 +122,8 @@ for (const [name, network] of networks) {
           ...urlOf,
           ...visitor,
           ...closing,
-          "websocket.close.initiator": "remote"
+          "websocket.close.initiator": "remote",
+          "websocket.close.reason": "enough"
         })
         expect(JSON.stringify(spans())).not.toMatch(/secret|dXNlcjpzZWNyZXQ|authorization/i)
       })
@@ -162,7 +162,7 @@ for (const [name, network] of networks) {
       Effect.gen(function* () {
         const { within, span } = recordingTracer()
         const server = yield* within(WebSocketServer.make({ drainTimeout: 0 }))
-        const handled = yield* Deferred.make<boolean>()
+        const handled = yield* Deferred.make<boolean, Cause.NoSuchElementException>()
         yield* server
           .serveWith(
             () => Effect.withSpan(Effect.succeed({ data: "ada" }), "decision"),
@@ -251,7 +251,7 @@ for (const [name, network] of networks) {
         const server = yield* WebSocketServer.make({ drainTimeout: 0 })
         yield* server.serve(() => Effect.never, { path: "/here" })
         expect(yield* attempt(`${server.url}nowhere?token=secret`)).toEqual([
-          "HandshakeError: the server answered with 404, not 101",
+          "HandshakeError: the server answered 404 where 101 was due",
           "404",
           404
         ])
@@ -319,7 +319,7 @@ for (const [name, network] of networks) {
           status: "ConnectionFailed: 1006 (abnormal closure)",
           code: 1006,
           initiator: "remote",
-          reason: expect.any(String),
+          reason: undefined,
           type: "1006"
         }
       ],
@@ -364,6 +364,8 @@ for (const [name, network] of networks) {
           const { within, span } = recordingTracer()
           const server = yield* within(WebSocketServer.make({ drainTimeout: "1 hour", maxPayloadSize: 100 }))
           const leave = yield* Deferred.make<void>()
+          // A check that fails must not wait for an hour on a clock that stands still.
+          yield* Effect.addFinalizer(() => Deferred.succeed(leave, undefined))
           yield* server.serve(() => Deferred.await(leave))
           const peer = yield* upgradedClient(server.address)
           expect(span("websocket.connection").status).toBe("open")
@@ -380,7 +382,6 @@ for (const [name, network] of networks) {
             type: attributes["error.type"]
           }).toEqual(expected)
           expect(yield* server.connections).toBe(1)
-          yield* Deferred.succeed(leave, undefined)
         })
       )
     }
@@ -399,7 +400,7 @@ for (const [name, network] of networks) {
         const { attributes, events, status } = span("websocket.connection")
         expect(status).toBe("ConnectionFailed: 1011 (internal error)")
         expect(attributes["websocket.close.initiator"]).toBe("local")
-        expect(events.join("\n")).toMatch(/^WebSocket handler failed [^]*no such room/)
+        expect(events.join("\n")).toMatch(/^WebSocket handler failed [\s\S]*no such room/)
       })
     )
 
@@ -408,16 +409,22 @@ for (const [name, network] of networks) {
       Effect.gen(function* () {
         const { within, span, spans } = recordingTracer()
         const { client, server } = yield* within(joined())
-        yield* client.sendAll(["one", "two"])
-        yield* server
-          .run((message) => (message === "one" ? handle(message) : Effect.fail("enough")))
-          .pipe(Effect.flip, Effect.withSpan("around"), within)
         const handle = (message: WebSocket.Message) =>
           WebSocket.withMessageSpan(Effect.withSpan(server.send(message), "inside"), server, "message", {
             kind: "consumer",
             attributes: { size: 3 }
           })
-        const message = span("message")
+        yield* client.sendAll(["one", "two"])
+        yield* server
+          .run((message) =>
+            Effect.filterOrFail(
+              handle(message),
+              () => message === "one",
+              () => "enough"
+            )
+          )
+          .pipe(Effect.flip, Effect.withSpan("around"), within)
+        const [message] = spans().filter(({ name }) => name === "message")
         expect(message).toMatchObject({
           kind: "consumer",
           parentId: undefined,
@@ -425,8 +432,8 @@ for (const [name, network] of networks) {
           attributes: { size: 3 },
           status: "ok"
         })
-        expect(span("inside").parentId).toBe(message.spanId)
-        expect(span("around").traceId).not.toBe(message.traceId)
+        expect(spans().find(({ name }) => name === "inside")?.parentId).toBe(message?.spanId)
+        expect(span("around").traceId).not.toBe(message?.traceId)
         const other = Tracer.externalSpan({ traceId, spanId })
         yield* Effect.fail("no").pipe(
           WebSocket.withMessageSpan(client, "failing", {
@@ -526,7 +533,6 @@ describe("traces", () => {
       yield* socket.send("hello")
       yield* socket.receive
       expect(span("websocket.connection", "server").status).toBe("open")
-      expect(socket.span).toBeUndefined()
     })
   )
 })
@@ -574,6 +580,7 @@ describe("traces of routes of an HTTP server", () => {
       )
       yield* Fiber.join(fiber)
       expect(span("websocket.connection").parentId).toBe(spanId)
+      server.client.destroy()
     })
   )
 })

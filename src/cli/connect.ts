@@ -19,7 +19,7 @@ import { type OutputClosed, showError, Terminal } from "./terminal.js"
 const options = {
   ...connection,
   ping: duration("ping").pipe(
-    Options.withDescription("How often to ping the server; default 30s, `forever` never does"),
+    Options.withDescription("How often to ping the server, which is gone after three without an answer; default 30s"),
     Options.optional
   ),
   reconnect: Options.boolean("reconnect").pipe(
@@ -36,6 +36,12 @@ const options = {
 
 /** How long a server may be silent that is to answer. */
 const patience = Duration.seconds(5)
+
+/** Whoever pings often wants to know soon. */
+const rhythm = (pingInterval: Duration.Duration) => ({
+  pingInterval,
+  pingTimeout: Duration.min(pingInterval, WebSocket.defaultPingTimeout)
+})
 
 /** Bytes that may come after our Close while whoever reads the output is slow: all that servers have to say by then. */
 const receiveBufferSize = 1024 * 1024
@@ -150,7 +156,7 @@ export const connect = Command.make("connect", { url, ...options }, (given) =>
     const opening = Effect.tap(
       WebSocket.connect(toUrl(given.url), {
         ...(yield* connectOptions(given)),
-        pingInterval: Option.getOrUndefined(given.ping),
+        ...Option.getOrUndefined(Option.map(given.ping, rhythm)),
         receiveBufferSize
       }),
       opened

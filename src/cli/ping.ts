@@ -37,7 +37,7 @@ const options = {
 }
 
 /** How long a pong may take. */
-const patience = Duration.seconds(10)
+const patience = Duration.seconds(5)
 
 /** Round trips, in milliseconds, without keeping them all. */
 class Statistics {

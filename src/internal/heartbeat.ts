@@ -60,9 +60,21 @@ const pinging = (
     asked = true
     return pingTimeout
   }
+  /** Pings that come faster than they may be answered: then it is the silence that counts. */
+  let silence = 0
+  const pingOften = (alive: boolean): number | undefined => {
+    silence = alive ? 0 : silence + pingInterval
+    if (silence >= (maxMissedPongs + 1) * pingTimeout) {
+      engine.abort(silent(engine, Math.ceil(silence / pingInterval)))
+      return undefined
+    }
+    ping()
+    return pingInterval
+  }
   return (): number | undefined => {
     if (!engine.isOpen) return undefined
     const alive = engine.isAlive()
+    if (pingInterval < pingTimeout) return pingOften(alive || !asked)
     if (!asked) return ping()
     if (!alive && ++missed > maxMissedPongs) {
       engine.abort(silent(engine, missed))
@@ -70,7 +82,7 @@ const pinging = (
     }
     if (!alive) return ping()
     missed = 0
-    if (pingInterval <= pingTimeout) return ping()
+    if (pingInterval === pingTimeout) return ping()
     asked = false
     return pingInterval - pingTimeout
   }

@@ -128,12 +128,15 @@ export const requestOf = (
     return yield* Effect.try({
       try: () =>
         HttpServerRequest.fromWeb(
-          new Request(`${seen.secure ? "https" : "http"}://${seen.host}${target}`, {
-            method,
-            headers: fields.pairs.map(([name, value]) => [name, value]),
-            // The web's Request knows no body of a GET, though HTTP does.
-            ...(body === undefined || method === "GET" || method === "HEAD" ? undefined : { body: body.slice() })
-          })
+          new Request(
+            `${seen.secure ? "https" : "http"}://${seen.host ?? Flow.formatAddress(flow.localAddress)}${target}`,
+            {
+              method,
+              headers: fields.pairs.map(([name, value]) => [name, value]),
+              // The web's Request knows no body of a GET, though HTTP does.
+              ...(body === undefined || method === "GET" || method === "HEAD" ? undefined : { body: body.slice() })
+            }
+          )
         ).modify({ remoteAddress: Flow.formatAddress(seen.remoteAddress) }),
       catch: () => refusalOf(400, "no request that this server can read")
     })

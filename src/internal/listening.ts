@@ -149,7 +149,7 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
         })
         const route = yield* routeFor(head.target)
         yield* Effect.withFiberRuntime((fiber) => Effect.sync(() => enroll(route.visits, fiber, visit)))
-        const handshake = { ...options, ...route.handshake }
+        const handshake = { ...options, ...given(route.handshake) }
         const checked = check(head, flow, handshake)
         if ("_tag" in checked) return yield* Effect.fail(checked)
         yield* enterFrom(checked.request.remoteAddress, leaves)
@@ -280,3 +280,7 @@ const decline = (
       headers: { ...response.headers }
     })
   )
+
+/** Without what is `undefined`, which means that it isn't given. */
+const given = (options: HandshakeOptions): HandshakeOptions =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))

@@ -71,7 +71,7 @@ export interface ConnectionOptions {
   /**
    * How long after a ping a sign of life may take: the pong, anything else that the peer
    * sends, or its taking of what we sent. Then another ping is sent at once, until
-   * `maxMissedPongs` are missed. Default `defaultPingTimeout`, 10 seconds.
+   * `maxMissedPongs` are missed. Default `defaultPingTimeout`, 10 seconds, or `pingInterval` if that is shorter.
    */
   readonly pingTimeout?: Duration.DurationInput | undefined
   /** Pings in a row that may bring nothing; one more ends the connection with an `IoError`. Default `defaultMaxMissedPongs`, 2. */
@@ -169,7 +169,9 @@ export const driverOptions = (
 /** How a connection is watched. A client decides by itself how long it stays, so it has no idle timeout unless asked. */
 export const rhythm = (role: Role, options: ConnectionOptions): Rhythm => ({
   pingInterval: Duration.toMillis(options.pingInterval ?? defaultPingInterval),
-  pingTimeout: Duration.toMillis(options.pingTimeout ?? defaultPingTimeout),
+  pingTimeout: Duration.toMillis(
+    options.pingTimeout ?? Duration.min(defaultPingTimeout, options.pingInterval ?? defaultPingInterval)
+  ),
   maxMissedPongs: options.maxMissedPongs ?? defaultMaxMissedPongs,
   progressTimeout:
     options.slowConsumer === "close"

@@ -148,7 +148,7 @@ describe("a server that trusts a proxy", () => {
     "answers plain requests for its hosts, and those without one",
     Effect.gen(function* () {
       const server = yield* serving({ trustedProxies: 1, hosts: ["app.example"] })
-      const app: WebSocketServer.HttpApplication<unknown, never> = HttpRouter.empty.pipe(
+      const app = HttpRouter.empty.pipe(
         HttpRouter.get(
           "/",
           Effect.map(HttpServerRequest.HttpServerRequest, ({ headers }) =>

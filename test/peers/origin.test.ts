@@ -45,7 +45,7 @@ const standalone: Serve = (greet, options) =>
   Effect.gen(function* () {
     const server = yield* WebSocketServer.make(options)
     yield* server.serveWith(decide, greet, { path: "/chat" })
-    const app: WebSocketServer.HttpApplication<unknown, never> = home
+    const app = home
     yield* server.serveHttp(app)
     return server.address._tag === "TcpAddress" ? server.address.port : 0
   })

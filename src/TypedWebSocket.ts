@@ -191,8 +191,8 @@ type Choices<Typed> = {
 
 /**
  * Speaks the subprotocol that was agreed on, of those that are the keys, which are also what to
- * offer or to accept. None, if none of them was agreed on: a server accepts clients that offer
- * nothing, and what to tell them is up to you.
+ * offer or to accept, the preferred one first. None, if none of them was agreed on: a server
+ * accepts clients that offer nothing, and what to tell them is up to you.
  *
  * @example
  * ```ts

@@ -364,9 +364,9 @@ for (const [name, network] of networks) {
           const { within, span } = recordingTracer()
           const server = yield* within(WebSocketServer.make({ drainTimeout: "1 hour", maxPayloadSize: 100 }))
           const leave = yield* Deferred.make<void>()
+          yield* server.serve(() => Deferred.await(leave))
           // A check that fails must not wait for an hour on a clock that stands still.
           yield* Effect.addFinalizer(() => Deferred.succeed(leave, undefined))
-          yield* server.serve(() => Deferred.await(leave))
           const peer = yield* upgradedClient(server.address)
           expect(span("websocket.connection").status).toBe("open")
           yield* act(peer)

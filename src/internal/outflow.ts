@@ -25,11 +25,20 @@ export interface OutflowOptions {
 /** What happens to a message when there is no room for it. */
 export type SlowConsumer = "suspend" | "dropNewest" | "dropOldest" | "close"
 
+/** What a broadcast does with a subscriber that has no room. */
+export interface Patience {
+  /** In place of the connection's own. */
+  readonly slowConsumer: SlowConsumer | undefined
+  /** Bytes that may wait of what isn't dropped. */
+  readonly maxBacklog: number
+}
+
 /** Something to be sent that waits for room. */
 interface Waiting {
   readonly content: Message | Prepared | Wire.Frame
   readonly size: number
   readonly compress: boolean | undefined
+  /** Whether it may be dropped in favour of a later one. */
   readonly droppable: boolean
 }
 
@@ -63,10 +72,13 @@ export class Outflow {
   private queueing = false
   private waiting: Array<Waiting> = []
   private taken = 0
+  /** Of all that waits, what is held included. */
   private waitingSize = 0
   private cut: Cut | undefined
   /** Somebody sends a message in pieces, which no other may come between. */
   private claimed = false
+  /** What was broadcast meanwhile. */
+  private held: Array<Waiting> = []
   private flushing = false
   /** FIN is to be sent once all that is queued has left; and has been. */
   private finishing = false
@@ -96,10 +108,12 @@ export class Outflow {
 
   /** Whether there is no room. */
   get full(): boolean {
-    if (!this.congested) return false
-    const { sendBufferSize, slowConsumer } = this.options
+    return this.congested && this.crowded(this.options.slowConsumer)
+  }
+
+  private crowded(slowConsumer: SlowConsumer): boolean {
     // What the socket has been given can't be taken back: to drop what is old, something has to wait here.
-    return (slowConsumer === "dropOldest" ? this.waitingSize : this.buffered) >= sendBufferSize
+    return (slowConsumer === "dropOldest" ? this.waitingSize : this.buffered) >= this.options.sendBufferSize
   }
 
   /** Whether a message can't just be sent: for want of room, or because one is being sent in pieces. */
@@ -111,7 +125,7 @@ export class Outflow {
   decide(droppable: boolean): "send" | "wait" | "drop" {
     if (this.claimed || !droppable) return "wait"
     const { slowConsumer } = this.options
-    if (slowConsumer === "dropOldest" && this.dropOldest()) return "send"
+    if (slowConsumer === "dropOldest" && this.makeRoom()) return "send"
     if (slowConsumer === "suspend" || slowConsumer === "close") return "wait"
     this.dropped++
     return "drop"
@@ -139,15 +153,55 @@ export class Outflow {
   /** Sends a message. Only while open. */
   send(message: Message | Prepared, compress?: boolean, droppable = true): Breach | undefined {
     const breach = this.sender.checkMessage()
-    if (breach !== undefined) return breach
-    if (this.queueing || sizeOf(message) > this.options.fragmentSize) {
-      this.wait({ content: message, size: sizeOf(message) + overhead, compress, droppable })
-      return undefined
+    // What has been accepted is dropped only where the connection's own option says so, not for a broadcast's sake.
+    if (breach === undefined) this.accept(message, compress, droppable && this.options.slowConsumer === "dropOldest")
+    return breach
+  }
+
+  /**
+   * Sends a message of a broadcast, which can't wait, whatever is in the way. Only while open. Answers
+   * `"overflow"` if it may not be dropped, and no more may wait.
+   */
+  deliver(
+    message: Prepared,
+    compress: boolean | undefined,
+    droppable: boolean,
+    { slowConsumer = this.options.slowConsumer, maxBacklog }: Patience
+  ): "sent" | "dropped" | "overflow" {
+    if ((this.congested || this.claimed) && this.crowded(slowConsumer)) {
+      if (!droppable || slowConsumer === "suspend" || slowConsumer === "close") {
+        if (this.buffered + message.length > maxBacklog) return "overflow"
+      } else if (slowConsumer === "dropNewest" || !this.makeRoom()) {
+        return this.drop()
+      }
+    }
+    const yields = droppable && slowConsumer === "dropOldest"
+    if (this.claimed) this.held.push(this.weighed(message, compress, yields))
+    else if (this.sender.checkMessage() !== undefined) return this.drop()
+    else this.accept(message, compress, yields)
+    return "sent"
+  }
+
+  private drop(): "dropped" {
+    this.dropped++
+    return "dropped"
+  }
+
+  private accept(message: Message | Prepared, compress: boolean | undefined, droppable: boolean): void {
+    if (this.queueing || message.length > this.options.fragmentSize) {
+      this.wait(this.weighed(message, compress, droppable))
+      return
     }
     this.sender.writeMessage(message, compress)
     this.sent++
     this.scheduleFlush()
-    return undefined
+  }
+
+  /** Counts a message among those that wait. */
+  private weighed(content: Message | Prepared, compress: boolean | undefined, droppable: boolean): Waiting {
+    const size = content.length + overhead
+    this.waitingSize += size
+    return { content, size, compress, droppable }
   }
 
   /** Sends a frame. Only while open. What is no part of a message overtakes those that wait. */

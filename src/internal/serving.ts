@@ -107,13 +107,13 @@ export const runHandler = <S extends Peer, E, RC, EH, R>(
       yield* leaveSoonAfter(visit, drainTimeout)
       const handled = handler(socket).pipe(
         Effect.tapErrorCause((cause) => logFailure(socket, cause)),
-        Effect.mapError(() => handlerFailed)
+        Effect.mapError(() => new HandlerFailed())
       )
       yield* socket.span === undefined ? handled : Effect.withParentSpan(handled, socket.span)
     })
   ).pipe(
     Effect.catchIf(
-      (error): error is typeof handlerFailed => error === handlerFailed,
+      (error) => error instanceof HandlerFailed,
       () => Effect.void
     ),
     Effect.catchAllDefect(() => Effect.void)
@@ -122,7 +122,10 @@ export const runHandler = <S extends Peer, E, RC, EH, R>(
 /** What is to be known here of a socket. */
 type Peer = Parameters<typeof logFailure>[0]
 
-const handlerFailed = { _tag: "HandlerFailed" } as const
+/** Told by its class: where a span is current, Effect fails with a proxy of an object. */
+class HandlerFailed {
+  readonly _tag = "HandlerFailed"
+}
 
 /** Interrupts the fiber that asks for it when its connection has been over for so long. */
 const leaveSoonAfter = (visit: Visit, drainTimeout: Duration.Duration): Effect.Effect<void> =>

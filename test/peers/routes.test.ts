@@ -211,45 +211,48 @@ describe("middleware around a route that upgrades", () => {
     })
   )
 
-  test(
-    "that logs and traces sees the request and a 101, when the connection is over",
-    Effect.gen(function* () {
-      const logged: Array<unknown> = []
-      const logger = Logger.make(({ annotations, message }) => {
-        const status = annotations.pipe((all) => Array.from(all)).find(([name]) => name === "http.status")
-        if (status === undefined) return
-        logged.push([...(Array.isArray(message) ? message : [message]), status[1]])
-        Deferred.unsafeDone(answered, Exit.void)
+  for (const [what, handler] of [
+    ["ends", ({ receive }: WebSocket.WebSocket) => receive],
+    ["fails", ({ receive }: WebSocket.WebSocket) => Effect.zipRight(receive, Effect.fail("no"))],
+    ["dies", ({ receive }: WebSocket.WebSocket) => Effect.zipRight(receive, Effect.dieMessage("no"))]
+  ] as const) {
+    test(
+      `that logs and traces sees the request and a 101, when the handler ${what}`,
+      Effect.gen(function* () {
+        const logged: Array<unknown> = []
+        const logger = Logger.make(({ annotations, message }) => {
+          const status = annotations.pipe((all) => Array.from(all)).find(([name]) => name === "http.status")
+          if (status === undefined) return
+          logged.push([...(Array.isArray(message) ? message : [message]), status[1]])
+          Deferred.unsafeDone(answered, Exit.void)
+        })
+        const spans: Array<Tracer.Span> = []
+        const answered = yield* Deferred.make<void>()
+        const seen = HttpMiddleware.make((app) =>
+          Effect.tap(app, () =>
+            Effect.flatMap(Effect.currentSpan, (span) => Effect.sync(() => void spans.push(span))).pipe(Effect.orDie)
+          )
+        )
+        const { stop, url } = yield* serving(
+          HttpRouter.empty.pipe(
+            HttpRouter.get("/chat", WebSocketServer.upgrade(handler)),
+            HttpRouter.use(seen),
+            HttpServer.serve(HttpMiddleware.logger),
+            Layer.provide(Logger.replace(Logger.defaultLogger, logger))
+          )
+        )
+        const socket = yield* WebSocket.connect(`${url}/chat`)
+        expect(logged).toEqual([])
+        yield* socket.send("enough")
+        yield* Deferred.await(answered)
+        yield* stop
+        expect(logged).toEqual([["Sent HTTP response", 101]])
+        expect(spans.map(({ name }) => name)).toEqual(["http.server GET"])
+        expect(spans[0]?.attributes.get("http.response.status_code")).toBe(101)
+        expect(spans[0]?.attributes.get("url.path")).toBe("/chat")
       })
-      const spans: Array<Tracer.Span> = []
-      const answered = yield* Deferred.make<void>()
-      const seen = HttpMiddleware.make((app) =>
-        Effect.tap(app, () =>
-          Effect.flatMap(Effect.currentSpan, (span) => Effect.sync(() => void spans.push(span))).pipe(Effect.orDie)
-        )
-      )
-      const { stop, url } = yield* serving(
-        HttpRouter.empty.pipe(
-          HttpRouter.get(
-            "/chat",
-            WebSocketServer.upgrade(({ receive }) => receive)
-          ),
-          HttpRouter.use(seen),
-          HttpServer.serve(HttpMiddleware.logger),
-          Layer.provide(Logger.replace(Logger.defaultLogger, logger))
-        )
-      )
-      const socket = yield* WebSocket.connect(`${url}/chat`)
-      expect(logged).toEqual([])
-      yield* socket.send("enough")
-      yield* Deferred.await(answered)
-      yield* stop
-      expect(logged).toEqual([["Sent HTTP response", 101]])
-      expect(spans.map(({ name }) => name)).toEqual(["http.server GET"])
-      expect(spans[0]?.attributes.get("http.response.status_code")).toBe(101)
-      expect(spans[0]?.attributes.get("url.path")).toBe("/chat")
-    })
-  )
+    )
+  }
 
   test(
     "that changes responses changes the 101 that leaves, once: CORS, cookies of HttpApi",

@@ -17,7 +17,8 @@ const request =
   "GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 
-const connect = (port: number): Promise<Net.Socket> =>
+/** A socket whose opening handshake is done. */
+export const connect = (port: number): Promise<Net.Socket> =>
   new Promise((resolve, reject) => {
     const socket = Net.connect({ port, host: "127.0.0.1", noDelay: true })
     socket.once("error", reject)

@@ -48,8 +48,8 @@ export type Reason = typeof Reason.Type
  *
  * - `issue`: what is wrong and where, in one line of at most 200 characters. It may name keys of
  *   the message, and text that the schema's own messages quote.
- * - `excerpt`: the first 64 characters of the message, or the first 32 bytes in hex. No log shows
- *   it unless it is asked to.
+ * - `excerpt`: the first 64 characters of the message, or the first 32 bytes in hex. It is no part
+ *   of the error's `message`, so that what peers send isn't logged by the way.
  *
  * @since 0.1.0
  * @category errors

@@ -3,14 +3,14 @@
  * role, or over one that reconnects.
  *
  * It adds nothing to the connection but the codec: values come in order, each once, with
- * backpressure and in the batches that the messages came in, and where the schema is
- * synchronous no fiber is woken more often than without it. What the schema needs of the context is
- * needed by the operations that use it. The connection's lifetime is its own.
+ * backpressure and in the batches that the messages came in, and where the schema is synchronous
+ * no fiber is woken more often than without it. What the schema needs of the context is needed by
+ * the operations that use it. The connection lives and ends as without it.
  *
- * A message that can't be decoded ends the connection, like any breach of protocol: it is closed
- * with 1003 or 1007 and a reason that holds nothing of the message, and once the closing
- * handshake is over, at most `closeTimeout`, whoever receives fails with `DecodeError`, from then
- * on. Values that came before are delivered first. Over {@link MessageCodec.either} such messages are values, and nothing is closed.
+ * A message that can't be decoded ends the connection: it is closed with 1003 or 1007, and a
+ * reason that holds nothing of the message. Values that came before are delivered first; then, as
+ * soon as the closing handshake is over, `receive` and the like fail with the `DecodeError`, and
+ * go on to. Over `MessageCodec.either` such messages are values, and nothing is closed.
  *
  * @example
  * ```ts

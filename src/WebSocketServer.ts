@@ -218,7 +218,8 @@ export const make = (
       serveHttp: <E, R>(app: HttpApp.Default<E, R>) =>
         Effect.flatMap(Effect.context<HttpNeeds<R>>(), (context) =>
           server.setHttp((request, respond) =>
-            HttpApp.toHandled(app, (_, response) => respond(response)).pipe(
+            // It makes all of an application uninterruptible where no router is in between.
+            HttpApp.toHandled(Effect.interruptible(app), (_, response) => respond(response)).pipe(
               Effect.provideService(HttpServerRequest.HttpServerRequest, request),
               Effect.mapInputContext((_: Context.Context<never>) => context)
             )
@@ -395,8 +396,9 @@ export interface UpgradeOptions
  * after all of the middleware before it.
  *
  * A request that is no valid upgrade is answered with the status that says why.
- * The response of one that was upgraded exists for middleware only (status 101);
- * nothing of it is written.
+ * The response of one that was upgraded exists for middleware only (status 101), when the
+ * connection is over; nothing of it is written. What `HttpApp.appendPreResponseHandler` adds to
+ * responses (CORS, the cookies of `HttpApiBuilder.securitySetCookie`) goes with the 101.
  *
  * When the HTTP server ends, or thinks that its client has gone, it interrupts its requests:
  * the connection is then closed with 1001, and the handler has `drainTimeout` to finish.

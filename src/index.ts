@@ -3,12 +3,14 @@
  *
  * @since 0.1.0
  */
+export * as Broadcast from "./Broadcast.js"
 export * as CloseCode from "./CloseCode.js"
 export * as Flow from "./Flow.js"
 export * as Frame from "./Frame.js"
 export * as Handshake from "./Handshake.js"
 export * as MessageCodec from "./MessageCodec.js"
 export * as Network from "./Network.js"
+export * as NodeDuplex from "./NodeDuplex.js"
 export * as NodeNetwork from "./NodeNetwork.js"
 export * as OriginPolicy from "./OriginPolicy.js"
 export * as PlatformSocket from "./PlatformSocket.js"
@@ -21,3 +23,4 @@ export * as WebSocket from "./WebSocket.js"
 export * as WebSocketError from "./WebSocketError.js"
 export * as WebSocketMetrics from "./WebSocketMetrics.js"
 export * as WebSocketServer from "./WebSocketServer.js"
+export * as WebSocketShapes from "./WebSocketShapes.js"

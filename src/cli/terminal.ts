@@ -47,6 +47,13 @@ const write = (stream: NodeJS.WriteStream, content: string | Uint8Array): Effect
     stream.write(content, (error) => resume(error ? Effect.fail(new OutputClosed()) : Effect.void))
   })
 
+// A full pipe is read up to 32 times, 2 MB, before anything else has its turn: with short lines that is a
+// second in which nothing of the server is heard.
+const turn = Effect.async<void>((resume) => {
+  const immediate = setImmediate(() => resume(Effect.void))
+  return Effect.sync(() => clearImmediate(immediate))
+})
+
 const up = (rows: number): string => (rows > 0 ? `\u001b[${rows}A` : "")
 const clearLine = "\r\u001b[K"
 const clearBelow = "\r\u001b[J"
@@ -122,6 +129,7 @@ export const layer: Layer.Layer<Terminal> = Layer.sync(Terminal, () => {
     () => stdin,
     (error) => error
   ).pipe(
+    Stream.tap(() => turn),
     Stream.decodeText(),
     Stream.splitLines,
     // An input that can't be read is at its end.

@@ -242,7 +242,8 @@ export class Engine implements Flow.Handler, Events {
     if (this.frames !== undefined) return this.afterTake(this.frames.takeMessage())
     const message = this.inbox[this.taken]
     if (message === undefined) return undefined
-    this.taken++
+    // What was taken must not be kept alive until the inbox is empty, which it may never be.
+    this.inbox[this.taken++] = ""
     this.inboxWeight -= weigh(message)
     // A reader that never quite catches up must not let the taken ones pile up in front.
     if (this.taken === this.inbox.length || this.taken >= compactAt) {
@@ -271,10 +272,14 @@ export class Engine implements Flow.Handler, Events {
     return this.afterTake(this.framed("frames").take())
   }
 
-  /** The next piece of the message under way, or the first one of the next message. The first call turns the connection to pieces. */
-  takePiece(first: boolean): Piece | undefined {
-    const frames = this.framed("pieces")
-    return this.afterTake(first ? frames.takeFirstPiece() : frames.takePiece())
+  /** The first piece of the next message. The first call turns the connection to pieces. */
+  takeFirstPiece(): Piece | undefined {
+    return this.afterTake(this.framed("pieces").takeFirstPiece())
+  }
+
+  /** The next piece of a message that was begun. */
+  takePiece(message: number): Piece | "skipped" | undefined {
+    return this.afterTake(this.framed("pieces").takePiece(message))
   }
 
   private framed(delivery: "frames" | "pieces"): FrameQueue {
@@ -284,7 +289,7 @@ export class Engine implements Flow.Handler, Events {
       for (const message of messages) this.frames.pushMessage(message)
     }
     // Pieces are frames, too: once they are wanted, they stay.
-    if (this.connection.delivery !== "pieces") this.connection.delivery = delivery
+    if (this.connection.delivery !== "pieces") this.connection.deliver(delivery)
     return this.frames
   }
 

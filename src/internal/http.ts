@@ -7,44 +7,56 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Flow from "../Flow.js"
 import { type Complete, type HeaderPairs, type Refusal, type RequestHead, refusalOf } from "../protocol/head.js"
-import { isBodiless, writeResponse } from "../protocol/headWriter.js"
+import { isBodiless, lastChunk, writeChunk, writeResponse } from "../protocol/headWriter.js"
 import type { Failure } from "../protocol/tokens.js"
 import { IoError } from "../WebSocketError.js"
 import { checkHost, seenBy } from "./forwarded.js"
-import { finishWith, readSome } from "./opening.js"
+import { finishWith } from "./opening.js"
 import type { HandshakeOptions } from "./server.js"
 
 /**
  * Writes a response of an application, and ends the connection behind it. No step of it waits
- * longer than the timeout for the peer.
+ * longer than the timeout for the peer. A body that comes bit by bit can be interrupted.
  */
 export const respond = (
   flow: Flow.Flow,
+  { method, minorVersion }: Pick<RequestHead, "method" | "minorVersion">,
   response: HttpServerResponse.HttpServerResponse,
-  timeout: Duration.Duration,
-  headOnly = false
+  timeout: Duration.Duration
 ): Effect.Effect<void> =>
   Effect.gen(function* () {
     const { status, body } = response
+    const headOnly = method === "HEAD"
     const none = isBodiless(status) || body._tag === "Empty"
+    const web = !none && (body._tag === "Raw" || body._tag === "FormData") ? yield* toWeb(response) : undefined
+    // Where a connection's end ends the body, one that broke off looks like a whole one: so in
+    // chunks, of which HTTP/1.0 knows nothing (RFC 9112 6.1).
+    const following = minorVersion === 1 ? "chunks follow" : "follows"
     const whole = body._tag === "Uint8Array" ? body.body : undefined
     const head = writeResponse({
       status,
-      headers: headersOf(response),
-      body: none ? undefined : (whole ?? "follows"),
+      headers: headersOf(response, web),
+      body: none ? undefined : (whole ?? following),
       headOnly
     })
     if ("_tag" in head) return yield* unwritable(flow, head, timeout)
-    if (none || whole !== undefined || headOnly) return yield* Effect.timeoutOption(finishWith(flow, head), timeout)
-    yield* writeAll(flow, head, timeout)
-    const parts = body._tag === "Stream" ? body.stream : Stream.unwrap(partsOf(response))
-    yield* Stream.runForEach(parts, (bytes) => writeAll(flow, bytes, timeout))
-    yield* Effect.timeoutOption(finishWith(flow, nothing), timeout)
+    if (none || headOnly || (whole !== undefined && head.length <= pieceSize)) {
+      return yield* Effect.timeoutOption(finishWith(flow, head), timeout)
+    }
+    const inChunks = whole === undefined && following === "chunks follow"
+    const parts = whole !== undefined ? Stream.empty : body._tag === "Stream" ? body.stream : partsOf(web)
+    yield* Effect.interruptible(
+      Effect.zipRight(
+        writeAll(flow, head, timeout),
+        Stream.runForEach(parts, (bytes) => writeAll(flow, inChunks ? writeChunk(bytes) : bytes, timeout))
+      )
+    )
+    yield* Effect.timeoutOption(finishWith(flow, inChunks ? lastChunk : nothing), timeout)
   }).pipe(
-    // A body that breaks off must not look like a whole one: a reset says so, where a FIN wouldn't.
     Effect.catchAllCause((cause) =>
       Effect.zipRight(
         Effect.sync(() => flow.destroy()),
@@ -54,28 +66,36 @@ export const respond = (
     Effect.asVoid
   )
 
+/** What is written at once, and has the timeout to leave: a slow client gets all of it, a dead one is found out. */
+const pieceSize = 64 * 1024
+
 const nothing = new Uint8Array(0)
 
-const headersOf = (response: HttpServerResponse.HttpServerResponse): HeaderPairs => [
+/** The web's own names the content type of a blob, and the boundary of form data. */
+const headersOf = (response: HttpServerResponse.HttpServerResponse, web: Response | undefined): HeaderPairs => [
   ["Connection", "close"],
-  ...Object.entries(response.headers).filter(([name]) => !written.has(name)),
+  ...Object.entries({ "content-type": web?.headers.get("content-type"), ...response.headers }).flatMap(
+    ([name, value]) => (written.has(name) || value === undefined || value === null ? [] : [[name, value] as const])
+  ),
   ...Cookies.toSetCookieHeaders(response.cookies).map((value) => ["Set-Cookie", value] as const)
 ]
 
 /** What we say ourselves. */
 const written: ReadonlySet<string> = new Set(["connection", "content-length", "transfer-encoding"])
 
-/** Of bodies that only the web's Response can read: strings, blobs, form data. */
-const partsOf = (response: HttpServerResponse.HttpServerResponse) =>
-  Effect.map(Effect.runtime<never>(), (runtime) => {
-    const { body } = HttpServerResponse.toWeb(response, { runtime })
-    return body === null
-      ? Stream.empty
-      : Stream.fromReadableStream(
-          () => body,
-          (cause) => cause
-        )
-  })
+/** For bodies that only the web's Response can read: strings, blobs, form data. */
+const toWeb = (response: HttpServerResponse.HttpServerResponse): Effect.Effect<Response> =>
+  Effect.map(Effect.runtime<never>(), (runtime) => HttpServerResponse.toWeb(response, { runtime }))
+
+const partsOf = (web: Response | undefined): Stream.Stream<Uint8Array, unknown> => {
+  const body = web?.body ?? undefined
+  return body === undefined
+    ? Stream.empty
+    : Stream.fromReadableStream(
+        () => body,
+        (cause) => cause
+      )
+}
 
 const unwritable = (flow: Flow.Flow, { rule }: Failure, timeout: Duration.Duration) =>
   Effect.zipRight(
@@ -86,16 +106,26 @@ const unwritable = (flow: Flow.Flow, { rule }: Failure, timeout: Duration.Durati
     })
   )
 
-/** Writes, and waits until it has left if it couldn't at once. */
+/** Writes piece by piece, and waits for each that couldn't leave at once. */
 const writeAll = (flow: Flow.Flow, bytes: Uint8Array, timeout: Duration.Duration): Effect.Effect<void, IoError> =>
-  Effect.async<void, IoError>((resume) => {
+  Effect.gen(function* () {
+    for (let at = 0; at < bytes.length; at += pieceSize) {
+      yield* Effect.timeoutFail(write(flow, bytes.subarray(at, at + pieceSize)), {
+        duration: timeout,
+        onTimeout: () => unsent(flow, "the client doesn't read")
+      })
+    }
+  })
+
+const write = (flow: Flow.Flow, bytes: Uint8Array): Effect.Effect<void, IoError> =>
+  Effect.async((resume) => {
     const broken = (error?: IoError) => resume(Effect.fail(error ?? unsent(flow, "the connection ended")))
     // Read on, or the end of the peer would never be heard of.
     flow.attach({ ...Flow.silent, drain: () => resume(Effect.void), close: broken })
     flow.resume()
     if (flow.write(bytes, false)) resume(Effect.void)
     return Effect.sync(() => flow.attach(Flow.silent))
-  }).pipe(Effect.timeoutFail({ duration: timeout, onTimeout: () => unsent(flow, "the client doesn't read") }))
+  })
 
 const unsent = (flow: Flow.Flow, why: string): IoError =>
   new IoError({ operation: "write", address: Flow.formatAddress(flow.remoteAddress), cause: new Error(why) })
@@ -111,33 +141,81 @@ export const requestOf = (
   timeout: Duration.Duration
 ): Effect.Effect<HttpServerRequest.HttpServerRequest, Refusal> =>
   Effect.gen(function* () {
-    const { method, target, fields } = head
+    const { method, target, minorVersion, fields } = head
     const seen = seenBy(flow, fields, trustedProxies)
     const misdirected = checkHost(seen.host, hosts)
     if (misdirected !== undefined) return yield* Effect.fail(misdirected)
+    // RFC 9112 3.2: exactly one Host; HTTP/1.0 needs none.
+    const hostCount = fields.count("host")
+    if (hostCount > 1 || (hostCount === 0 && minorVersion === 1)) {
+      return yield* Effect.fail(refusalOf(400, "a request has exactly one Host (RFC 9112 3.2)"))
+    }
     if (fields.count("transfer-encoding") > 0) {
       return yield* Effect.fail(refusalOf(411, "a body needs a Content-Length here (RFC 9112 6.3)"))
     }
-    const size = Number(fields.get("content-length") ?? 0)
-    if (!Number.isSafeInteger(size) || size < 0) return yield* Effect.fail(refusalOf(400, "no valid Content-Length"))
+    const length = fields.get("content-length") ?? "0"
+    // Two of them are joined by a comma, which no number holds.
+    if (!/^\d+$/.test(length)) return yield* Effect.fail(refusalOf(400, "no valid Content-Length (RFC 9110 8.6)"))
+    const size = Number(length)
     if (size > maxBody) return yield* Effect.fail(refusalOf(413, `a body has at most ${maxBody} bytes here`))
-    const body = size === 0 ? undefined : yield* readSome(flow, rest, size, timeout, () => false)
-    if (body !== undefined && body.length < size) {
-      return yield* Effect.fail(refusalOf(408, "no whole body came in time"))
-    }
+    const body = Option.getOrUndefined(yield* Effect.timeoutOption(readBody(flow, rest, size), timeout))
+    if (body === undefined) return yield* Effect.fail(refusalOf(408, "no whole body came in time"))
     return yield* Effect.try({
       try: () =>
         HttpServerRequest.fromWeb(
-          new Request(
-            `${seen.secure ? "https" : "http"}://${seen.host ?? Flow.formatAddress(flow.localAddress)}${target}`,
-            {
-              method,
-              headers: fields.pairs.map(([name, value]) => [name, value]),
-              // The web's Request knows no body of a GET, though HTTP does.
-              ...(body === undefined || method === "GET" || method === "HEAD" ? undefined : { body: body.slice() })
-            }
-          )
+          new Request(`${seen.secure ? "https" : "http"}://${seen.host ?? hostOf(flow.localAddress)}${target}`, {
+            method,
+            headers: fields.pairs.map(([name, value]) => [name, value]),
+            // The web's Request knows no body of a GET, though HTTP does.
+            ...(size === 0 || method === "GET" || method === "HEAD" ? undefined : { body })
+          })
         ).modify({ remoteAddress: Flow.formatAddress(seen.remoteAddress) }),
       catch: () => refusalOf(400, "no request that this server can read")
     })
   })
+
+const hostOf = (address: Flow.Address): string =>
+  address._tag === "UnixAddress" ? "localhost" : Flow.formatAddress(address)
+
+/**
+ * Reads a body; undefined if it breaks off. Memory is taken for what has come, not for what was
+ * announced: a client could announce much on many connections, and send nothing.
+ */
+const readBody = (
+  flow: Flow.Flow,
+  rest: Uint8Array,
+  size: number
+): Effect.Effect<Uint8Array<ArrayBuffer> | undefined> =>
+  Effect.async((resume) => {
+    let buffer = new Uint8Array(Math.min(size, leastBuffer))
+    let length = 0
+    const add = (bytes: Uint8Array): boolean => {
+      const part = bytes.subarray(0, size - length)
+      if (length + part.length > buffer.length) {
+        const larger = new Uint8Array(Math.min(size, Math.max(2 * buffer.length, length + part.length)))
+        larger.set(buffer.subarray(0, length))
+        buffer = larger
+      }
+      buffer.set(part, length)
+      length += part.length
+      return length === size
+    }
+    const settle = (body: Uint8Array<ArrayBuffer> | undefined) => {
+      flow.pause()
+      flow.attach(Flow.silent)
+      resume(Effect.succeed(body))
+    }
+    if (add(rest)) return resume(Effect.succeed(buffer))
+    flow.attach({
+      ...Flow.silent,
+      data(bytes) {
+        if (add(bytes)) settle(buffer)
+      },
+      end: () => settle(undefined),
+      close: () => settle(undefined)
+    })
+    flow.resume()
+    return Effect.sync(() => flow.attach(Flow.silent))
+  })
+
+const leastBuffer = 4096

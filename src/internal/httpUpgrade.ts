@@ -80,8 +80,11 @@ export const refusalResponse = ({ status, headers, rule }: Refusal): HttpServerR
 export const logHttpRefusal = (
   request: HttpServerRequest.HttpServerRequest,
   { rule, status }: Pick<Refusal, "rule" | "status">
-): Effect.Effect<void> =>
-  logRefusal(new HandshakeError({ rule, address: Flow.formatAddress(addressOf(request)), status }))
+): Effect.Effect<void> => {
+  const address = Flow.formatAddress(addressOf(request))
+  const origin = request.headers["origin"]
+  return logRefusal(new HandshakeError({ rule, address, status }), { address, target: request.url, origin })
+}
 
 /** The address that the HTTP server, or a middleware of it, names; with the port only if it is the socket's own. */
 const addressOf = (request: HttpServerRequest.HttpServerRequest): Flow.Address =>

@@ -22,7 +22,7 @@ import { Admission } from "./admission.js"
 import { seenBy } from "./forwarded.js"
 import { headersOf } from "./headers.js"
 import { requestOf, respond } from "./http.js"
-import { limitWarning, logRefusal } from "./logs.js"
+import { type Asked, limitWarning, logRefusal } from "./logs.js"
 import { refused } from "./meters.js"
 import type { ConnectionOptions } from "./options.js"
 import type { runConnection } from "./running.js"
@@ -168,25 +168,26 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
         return Effect.void
       })
 
-    const handle = (flow: Flow.Flow, visit: Visit, refusal: Refusal | undefined, leaves: Leaves) =>
-      Effect.gen(function* () {
+    const handle = (flow: Flow.Flow, visit: Visit, refusal: Refusal | undefined, leaves: Leaves) => {
+      let told: Asked | undefined
+      return Effect.gen(function* () {
         if (refusal !== undefined) return yield* Effect.zipRight(warnOfAll(flow.remoteAddress), Effect.fail(refusal))
         if (trustedProxies <= 0) yield* enterFrom(flow.remoteAddress, leaves)
         const request = yield* readRequest(flow, { maxBytes: options.maxHeadSize }, handshakeTimeout)
+        told = askedBy(flow, request.head, trustedProxies)
         if (site === undefined || hasToken(request.head.fields.get("upgrade"), "websocket")) {
           const { accepted, handler } = yield* admit(flow, visit, request.head, leaves)
           return yield* runHandler(answer(flow, request.rest, accepted, options, visit.opened), handler, visit, options)
         }
         const { handler, visits } = site
         yield* Effect.withFiberRuntime((fiber) => Effect.sync(() => enroll(visits, fiber, visit)))
-        const { method } = request.head
-        const asked = yield* requestOf(flow, request, options, handshakeTimeout)
+        const incoming = yield* requestOf(flow, request, options, handshakeTimeout)
         visit.begin()
-        yield* handler(asked, (response) => respond(flow, response, closeTimeout, method === "HEAD"))
+        yield* handler(incoming, (response) => respond(flow, request.head, response, closeTimeout))
       }).pipe(
         Effect.catchTag("Refusal", (refused) => refuse(flow, refused, closeTimeout)),
         Effect.catchTag("Declined", (declined) => decline(flow, declined, closeTimeout)),
-        Effect.catchAll(logRefusal),
+        Effect.catchAll((error) => logRefusal(error, told)),
         Effect.ensuring(
           Effect.sync(() => {
             for (const leave of leaves) leave()
@@ -194,6 +195,7 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
           })
         )
       )
+    }
 
     // The span that the server is started in is no parent of what its clients do for days.
     const fork = Runtime.runFork(Runtime.updateContext(yield* Effect.runtime<never>(), Context.omit(Tracer.ParentSpan)))
@@ -245,6 +247,12 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
     }
   })
 
+const askedBy = (flow: Flow.Flow, { fields, target }: RequestHead, trustedProxies: number): Asked => ({
+  target,
+  origin: fields.get("origin"),
+  address: Flow.formatAddress(seenBy(flow, fields, trustedProxies).remoteAddress)
+})
+
 const factsOf = (head: RequestHead, flow: Flow.Flow, trustedProxies: number): Facts => {
   const { host, remoteAddress, secure } = seenBy(flow, head.fields, trustedProxies)
   return {
@@ -272,7 +280,7 @@ const decline = (
   timeout: Duration.Duration
 ): Effect.Effect<never, HandshakeError> =>
   Effect.zipRight(
-    respond(flow, response, timeout),
+    respond(flow, { method: "GET", minorVersion: 1 }, response, timeout),
     new HandshakeError({
       rule,
       address: Flow.formatAddress(flow.remoteAddress),

@@ -67,14 +67,23 @@ export const logFailure = (
     return about(socket, log("WebSocket handler failed", cause))
   })
 
+/** What was asked for, and by whom. */
+export interface Asked {
+  readonly address: string
+  readonly target: string
+  readonly origin: string | undefined
+}
+
 /** Counts and logs a request that was refused. */
-export const logRefusal = (error: HandshakeError): Effect.Effect<void> =>
+export const logRefusal = ({ address, rule, status }: HandshakeError, asked?: Asked): Effect.Effect<void> =>
   Effect.suspend(() => {
-    refused(error.status)
+    refused(status)
     return Effect.annotateLogs(Effect.logDebug("WebSocket handshake refused"), {
-      address: error.address,
-      rule: error.rule,
-      ...(error.status === undefined ? undefined : { status: error.status })
+      address: asked?.address ?? address,
+      rule,
+      ...(status === undefined ? undefined : { status }),
+      ...(asked === undefined ? undefined : { path: withoutQuery(asked.target) }),
+      ...(asked?.origin === undefined ? undefined : { origin: asked.origin })
     })
   })
 

@@ -88,8 +88,6 @@ const closeUnused = (server: Http.Server | Https.Server): ((request: Http.Incomi
     })
   }
   server.on("connection", (socket: Net.Socket) => {
-    // The TCP socket under a TLS socket breaks on its own, too.
-    if (secure) socket.on("error", ignore)
     // Under TLS, peers on a Unix socket can't be told apart before they are secure.
     if (!secure || socket.remotePort !== undefined) opened(socket)
   })

@@ -72,8 +72,6 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
     return sending
   }
   const sending = sendingUnless(() => engine.out.busy)
-
-  const sendingAnyway = sendingUnless(() => engine.out.full)
   const room = Effect.async<void>((resume) => Effect.sync(engine.out.whenWritable(() => resume(Effect.void))))
 
   const send = (message: Message | Prepared, options?: SendOptions): Effect.Effect<Sent, WebSocketError> =>
@@ -119,15 +117,19 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
       })
     })
 
+  /** Pings and pongs overtake what waits, and wait only for others of their kind. */
+  const overtaking = sendingUnless(() => engine.out.flooded)
+
   const sendFrame = (frame: Wire.Frame) =>
-    (Wire.isControl(frame.opcode) ? sendingAnyway : sending)(() => engine.sendFrame(frame))
+    (Wire.isControl(frame.opcode) ? overtaking : sending)(() => engine.sendFrame(frame))
 
   const lent = {
     engine,
     receiving,
     fail,
+    refuse: (breach: Breach) => Effect.fail(fromBreach(breach, address)),
     room,
-    sendFrame: (frame: Wire.Frame) => sendingAnyway(() => engine.sendFrame(frame))
+    sending: sendingUnless(() => engine.out.full)
   }
   const sendPieces = sender(lent)
 

@@ -12,6 +12,7 @@ import type { Prepared } from "../protocol/prepared.js"
 import type { Sender } from "../protocol/sender.js"
 import type { Breach } from "../protocol/violation.js"
 import { Backlog, type Meter } from "./backlog.js"
+import { Fifo } from "./fifo.js"
 
 export interface OutflowOptions {
   /** Bytes not yet taken by the operating system above which sending waits. */
@@ -56,7 +57,9 @@ type Wake = () => void
 // writes, little enough to learn soon that the peer reads slowly.
 const flushSize = 64 * 1024
 
-const compactAt = 1024
+// As much goes to the flow at once, and more when all of that has left: a socket doesn't tell of
+// parts of a write, so 10 MiB to a slow peer would look like no progress at all.
+const writeSize = 2 * flushSize
 
 // What a waiting message costs beyond its content, so that empty ones count too.
 const overhead = 64
@@ -70,15 +73,16 @@ export class Outflow {
   private congested = false
   /** Messages have to wait: for room, or for those before them. */
   private queueing = false
-  private waiting: Array<Waiting> = []
-  private taken = 0
+  private readonly waiting = new Fifo<Waiting>()
   /** Of all that waits, what is held included. */
   private waitingSize = 0
+  /** What overtook messages since the flow last took something. */
+  private overtaken = 0
   private cut: Cut | undefined
   /** Somebody sends a message in pieces, which no other may come between. */
   private claimed = false
   /** What was broadcast meanwhile. */
-  private held: Array<Waiting> = []
+  private readonly held = new Fifo<Waiting>()
   private flushing = false
   /** FIN is to be sent once all that is queued has left; and has been. */
   private finishing = false
@@ -103,7 +107,9 @@ export class Outflow {
 
   /** Bytes that the operating system hasn't taken yet. */
   get buffered(): number {
-    return this.sender.output.size + this.waitingSize + this.flow.bufferedBytes()
+    const { cut } = this
+    const uncut = cut === undefined ? 0 : cut.payload.length - cut.at
+    return this.sender.output.size + uncut + this.waitingSize + this.flow.bufferedBytes()
   }
 
   /** Whether there is no room. */
@@ -119,6 +125,11 @@ export class Outflow {
   /** Whether a message can't just be sent: for want of room, or because one is being sent in pieces. */
   get busy(): boolean {
     return this.claimed || this.full
+  }
+
+  /** Whether even pings have to wait: so many were sent while the flow took nothing. */
+  get flooded(): boolean {
+    return this.overtaken > 0 && this.overtaken >= this.options.sendBufferSize
   }
 
   /** What is to become of a message while it is busy. Counts what is dropped. */
@@ -176,10 +187,15 @@ export class Outflow {
       }
     }
     const yields = droppable && slowConsumer === "dropOldest"
-    if (this.claimed) this.held.push(this.weighed(message, compress, yields))
+    if (this.claimed) this.hold(waiting(message, compress, yields))
     else if (this.sender.checkMessage() !== undefined) return this.drop()
     else this.accept(message, compress, yields)
     return "sent"
+  }
+
+  private hold(item: Waiting): void {
+    this.held.push(item)
+    this.waitingSize += item.size
   }
 
   private drop(): "dropped" {
@@ -189,19 +205,12 @@ export class Outflow {
 
   private accept(message: Message | Prepared, compress: boolean | undefined, droppable: boolean): void {
     if (this.queueing || message.length > this.options.fragmentSize) {
-      this.wait(this.weighed(message, compress, droppable))
+      this.wait(waiting(message, compress, droppable))
       return
     }
     this.sender.writeMessage(message, compress)
     this.sent++
     this.scheduleFlush()
-  }
-
-  /** Counts a message among those that wait. */
-  private weighed(content: Message | Prepared, compress: boolean | undefined, droppable: boolean): Waiting {
-    const size = content.length + overhead
-    this.waitingSize += size
-    return { content, size, compress, droppable }
   }
 
   /** Sends a frame. Only while open. What is no part of a message overtakes those that wait. */
@@ -213,6 +222,7 @@ export class Outflow {
       return undefined
     }
     this.writeFrame(frame)
+    if (this.congested) this.overtaken += frame.payload.length + overhead
     this.scheduleFlush()
     return undefined
   }
@@ -227,20 +237,28 @@ export class Outflow {
   /** Gives the floor back. */
   release(): void {
     this.claimed = false
+    if (this.queueHeld() && !this.congested) this.pump()
     this.wakeWriters()
   }
 
-  /** Drops the oldest message that waits and may be dropped; answers whether there was one. */
-  private dropOldest(): boolean {
-    for (let at = this.taken; at < this.waiting.length; at++) {
-      const oldest = this.waiting[at]
-      if (oldest?.droppable !== true) continue
-      this.waiting.splice(at, 1)
+  /** What was held waits behind all else from now on, unless the message that it was held for was broken off. */
+  private queueHeld(): boolean {
+    if (this.held.length === 0 || this.sender.checkMessage() !== undefined) return false
+    for (let item = this.held.shift(); item !== undefined; item = this.held.shift()) this.waiting.push(item)
+    this.queueing = true
+    return true
+  }
+
+  /** Drops the oldest messages that wait and may be dropped, until there is room; answers whether a new one may take their place. */
+  private makeRoom(): boolean {
+    const before = this.dropped
+    while (this.crowded("dropOldest")) {
+      const oldest = this.waiting.take(isDroppable) ?? this.held.take(isDroppable)
+      if (oldest === undefined) return this.dropped > before
       this.waitingSize -= oldest.size
-      this.dropped++
-      return true
+      this.drop()
     }
-    return false
+    return true
   }
 
   private wait(item: Waiting): void {
@@ -253,7 +271,8 @@ export class Outflow {
 
   /** Makes frames of what waits, as long as the flow takes them. */
   private pump(): void {
-    while (!this.congested && this.makeNext()) if (this.sender.output.size >= flushSize) this.flush()
+    do if (this.sender.output.size >= flushSize) this.flush()
+    while (!this.congested && this.makeNext())
     if (!this.congested) this.queueing = false
     this.scheduleFlush()
   }
@@ -264,19 +283,9 @@ export class Outflow {
       this.cutNext(this.cut, this.options.fragmentSize)
       return true
     }
-    const next = this.waiting[this.taken]
-    if (next === undefined) {
-      this.waiting = []
-      this.taken = 0
-      return false
-    }
-    this.taken++
+    const next = this.waiting.shift()
+    if (next === undefined) return false
     this.waitingSize -= next.size
-    // A queue that never quite empties must not let what has left pile up in front.
-    if (this.taken === compactAt) {
-      this.waiting = this.waiting.slice(this.taken)
-      this.taken = 0
-    }
     this.make(next)
     return true
   }
@@ -308,14 +317,15 @@ export class Outflow {
 
   /** Makes frames of all that waits, before a Close: what was accepted leaves. */
   spill(): void {
+    this.queueHeld()
     if (this.cut !== undefined) this.cutNext(this.cut, Number.POSITIVE_INFINITY)
     while (this.makeNext()) if (this.cut !== undefined) this.cutNext(this.cut, Number.POSITIVE_INFINITY)
   }
 
   /** Drops all that waits, for it will never leave. */
   abandon(): void {
-    this.waiting = []
-    this.taken = 0
+    this.waiting.clear()
+    this.held.clear()
     this.waitingSize = 0
     this.cut = undefined
   }
@@ -337,19 +347,20 @@ export class Outflow {
 
   flush(): void {
     const { output } = this.sender
-    if (this.congested) this.measure()
-    if (output.size === 0 || this.congested) return
+    if (this.congested) {
+      output.release()
+      this.measure()
+      return
+    }
+    if (output.size === 0) return
     if (this.released || this.finished) {
       output.clear()
       return
     }
-    const { size } = output
-    const pieces = output.take()
-    const last = pieces.length - 1
+    const before = output.size
     let free = true
-    pieces.forEach((piece, index) => {
-      free = this.flow.write(piece, index < last)
-    })
+    while (free && output.size > 0) free = this.write(output.take(writeSize))
+    const size = before - output.size
     this.written += size
     this.options.meter.sent(this.sent, size)
     if (this.sent > 0) this.active = true
@@ -364,14 +375,25 @@ export class Outflow {
     if (this.finishing) this.finish()
   }
 
+  private write(pieces: ReadonlyArray<Uint8Array>): boolean {
+    const last = pieces.length - 1
+    let free = true
+    pieces.forEach((piece, index) => {
+      free = this.flow.write(piece, index < last)
+    })
+    return free
+  }
+
   /** The flow takes more again. */
   drain(): void {
+    const { flooded } = this
+    this.overtaken = 0
     this.congested = false
     this.connection.setCongested(false)
     this.pump()
     this.flush()
     this.measure()
-    if (!this.full) this.wakeWriters()
+    if (flooded || !this.full) this.wakeWriters()
   }
 
   private measure(): void {
@@ -397,7 +419,14 @@ export class Outflow {
   }
 }
 
-const sizeOf = (message: Message | Prepared): number => message.length
+const waiting = (content: Message | Prepared, compress: boolean | undefined, droppable: boolean): Waiting => ({
+  content,
+  size: content.length + overhead,
+  compress,
+  droppable
+})
 
 const isFrame = (content: Message | Prepared | Wire.Frame): content is Wire.Frame =>
   typeof content === "object" && "opcode" in content
+
+const isDroppable = ({ droppable }: Waiting): boolean => droppable

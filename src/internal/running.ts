@@ -8,6 +8,7 @@ import type * as Flow from "../Flow.js"
 import type { MessageExtension } from "../protocol/extension.js"
 import type { Role } from "../protocol/frame.js"
 import { Rng } from "../Rng.js"
+import { openDoor } from "./broadcastDoor.js"
 import { type Driven, drive } from "./driver.js"
 import { codeOf } from "./errors.js"
 import { watch } from "./heartbeat.js"
@@ -63,6 +64,7 @@ export const runConnection = (
       traced?.end(engine.ending)
     })
     const operated = operations(driven, address)
+    openDoor(operated.offer, driven)
     return {
       role,
       url,

@@ -150,15 +150,18 @@ export const agree = (
     key,
     request,
     subprotocol ?? Option.getOrUndefined(Handshake.selectSubprotocol(request.subprotocols, options.subprotocols ?? [])),
-    [...pairs(options), ...pairs(terms)],
+    pairs(options, terms),
     extensions(options),
     offered
   )
 }
 
-const pairs = ({ headers, cookies }: Pick<Terms, "headers" | "cookies">): HeaderPairs => [
-  ...Object.entries(Headers.fromInput(headers)),
-  ...(cookies === undefined ? [] : Cookies.toSetCookieHeaders(cookies).map((value) => ["set-cookie", value] as const))
+/** The headers and cookies of the 101; what a decision says goes before what holds for all. */
+const pairs = (...given: ReadonlyArray<Pick<Terms, "headers" | "cookies">>): HeaderPairs => [
+  ...new Map(given.flatMap(({ headers }) => Object.entries(Headers.fromInput(headers)))),
+  ...given
+    .flatMap(({ cookies }) => (cookies === undefined ? [] : Cookies.toSetCookieHeaders(cookies)))
+    .map((value) => ["set-cookie", value] as const)
 ]
 
 const accept = (

@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as CloseCode from "../CloseCode.js"
 import * as Wire from "../protocol/frame.js"
+import { type Breach, breach } from "../protocol/violation.js"
 import type { WebSocketError } from "../WebSocketError.js"
 import type { Engine } from "./engine.js"
 import type { Piece } from "./frameQueue.js"
@@ -24,49 +25,48 @@ interface Lent {
   readonly receiving: <A>(take: () => A | undefined) => Effect.Effect<A, WebSocketError>
   /** Fails with what ended the connection. */
   readonly fail: Effect.Effect<never, WebSocketError>
-  /** Waits until sending may have become possible. */
+  /** Fails with what was done wrong. */
+  readonly refuse: (breach: Breach) => Effect.Effect<never, WebSocketError>
+  /** Waits until sending may have become possible, or is no more. */
   readonly room: Effect.Effect<void>
-  /** Sends a frame, and waits for room before. */
-  readonly sendFrame: (frame: Wire.Frame) => Effect.Effect<void, WebSocketError>
+  /** Queues a frame, and waits for room before. */
+  readonly sending: (queue: () => Breach | undefined) => Effect.Effect<void, WebSocketError>
 }
+
+const skipped = breach(CloseCode.protocolError, "what is left of a message is dropped once the next one is taken")
 
 /** Takes messages in pieces. */
-export const receiver = ({ engine, receiving }: Lent): Effect.Effect<Incoming, WebSocketError> => {
-  // Tells the stream of a message that a later one was asked for.
-  let serial = 0
-  const firstPiece = receiving(() => engine.takePiece(true))
-  const nextPiece = receiving(() => engine.takePiece(false))
-  return Effect.map(firstPiece, (first) => {
-    const mine = ++serial
+export const receiver = ({ engine, receiving, refuse }: Lent): Effect.Effect<Incoming, WebSocketError> => {
+  /** All in the step that takes, so that whoever is interrupted has taken nothing. */
+  const chunks = <A extends string | Uint8Array>(first: Piece, read: (piece: Piece) => A) => {
     let held: Piece | undefined = first
     let over = false
-    const piece: Effect.Effect<Piece, Option.Option<WebSocketError>> = Effect.suspend(() => {
-      if (over || mine !== serial) return Effect.fail(Option.none())
-      const now = held
+    const next = receiving((): Chunk.Chunk<A> | "end" | "skipped" | undefined => {
+      if (over) return "end"
+      const piece = held ?? engine.takePiece(first.message)
       held = undefined
-      return Effect.map(now === undefined ? Effect.mapError(nextPiece, Option.some) : Effect.succeed(now), (taken) => {
-        over = taken.last
-        return taken
-      })
+      if (piece === undefined || piece === "skipped") return piece
+      over = piece.last
+      const content = read(piece)
+      return content.length === 0 ? Chunk.empty() : Chunk.of(content)
     })
-    if (!first.text) {
-      return { _tag: "Binary", chunks: nonEmpty(Effect.map(piece, ({ bytes }) => bytes)) }
+    return Stream.repeatEffectChunkOption(
+      Effect.flatMap(Effect.mapError(next, Option.some), (taken) => {
+        if (taken === "end") return Effect.fail(Option.none())
+        return taken === "skipped" ? Effect.mapError(refuse(skipped), Option.some) : Effect.succeed(taken)
+      })
+    )
+  }
+  return Effect.map(
+    receiving(() => engine.takeFirstPiece()),
+    (first): Incoming => {
+      if (!first.text) return { _tag: "Binary", chunks: chunks(first, ({ bytes }) => bytes) }
+      // What it is given was validated; it holds back what is there of a code point that isn't whole.
+      const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+      return { _tag: "Text", chunks: chunks(first, ({ bytes, last }) => decoder.decode(bytes, { stream: !last })) }
     }
-    // What it is given was validated; it holds back what is there of a code point that isn't whole.
-    const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
-    return {
-      _tag: "Text",
-      chunks: nonEmpty(Effect.map(piece, ({ bytes, last }) => decoder.decode(bytes, { stream: !last })))
-    }
-  })
-}
-
-const nonEmpty = <A extends { readonly length: number }>(
-  pieces: Effect.Effect<A, Option.Option<WebSocketError>>
-): Stream.Stream<A, WebSocketError> =>
-  Stream.repeatEffectChunkOption(
-    Effect.map(pieces, (piece) => (piece.length === 0 ? Chunk.empty<A>() : Chunk.of(piece)))
   )
+}
 
 /**
  * The largest frame of a streamed message: 64 KiB, what a socket takes at once, so that pings
@@ -78,7 +78,7 @@ const none = new Uint8Array(0)
 
 /** Sends the pieces of a stream as one message. */
 export const sender =
-  ({ engine, fail, room, sendFrame }: Lent) =>
+  ({ engine, fail, room, sending }: Lent) =>
   <A extends string | Uint8Array, E, R>(
     opcode: typeof Wire.text | typeof Wire.binary,
     chunks: Stream.Stream<A, E, R>
@@ -91,11 +91,11 @@ export const sender =
       })
       let begun = false
       const encoder = new Encoder()
-      const send = (bytes: Uint8Array, fin: boolean) =>
-        Effect.suspend(() => {
-          const frame: Wire.Frame = { opcode: begun ? Wire.continuation : opcode, rsv: 0, fin, payload: bytes }
-          begun = true
-          return sendFrame(frame)
+      const send = (payload: Uint8Array, fin: boolean) =>
+        sending(() => {
+          const breach = engine.sendFrame({ opcode: begun ? Wire.continuation : opcode, rsv: 0, fin, payload })
+          begun ||= breach === undefined
+          return breach
         })
       const sendPiece = (piece: A) =>
         Effect.suspend(() => {
@@ -112,9 +112,13 @@ export const sender =
       const sendAll = Stream.runForEach(chunks, sendPiece).pipe(
         Effect.zipRight(Effect.suspend(() => send(encoder.end(), true)))
       )
+      // A stream may bring nothing for ever, and must not be waited for once nothing can be sent.
+      const over: Effect.Effect<never, WebSocketError> = Effect.suspend(() =>
+        engine.isOpen ? Effect.zipRight(room, over) : fail
+      )
       return Effect.zipRight(
         claim,
-        Effect.onExit(restore(sendAll), (exit) =>
+        Effect.onExit(restore(Effect.raceFirst(sendAll, over)), (exit) =>
           Effect.sync(() => {
             // A message can't be taken back: what is missing of it must not look like its end.
             if (Exit.isFailure(exit) && begun) engine.sendClose(CloseCode.internalError, "a message was broken off")

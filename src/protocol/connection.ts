@@ -182,6 +182,14 @@ export class Connection implements FrameSink {
     this.release()
   }
 
+  /** Changes what the application takes, in the middle of a message too: what is there of one is its first piece. */
+  deliver(delivery: "frames" | "pieces"): void {
+    this.delivery = delivery
+    const { assembly } = this
+    if (delivery === "frames" || this.transforming !== undefined || assembly === undefined) return
+    if (assembly.size > 0 || !this.begun) this.deliverPart(assembly, false)
+  }
+
   frameStarts(_fin: boolean, rsv: number, opcode: number): Violation | undefined {
     // RFC 6455 5.2: a nonzero RSV bit that no extension defines fails the connection. An extension's
     // bits stand on the first frame of a message (RFC 7692 6.1).
@@ -259,11 +267,8 @@ export class Connection implements FrameSink {
     this.assembly.append(bytes, start, end)
     if (!last && this.delivery !== "pieces") return undefined
     if (this.delivery !== "messages") {
-      // What came before frames were asked for is part of the first one delivered.
-      const opcode = this.begun ? Wire.continuation : this.messageOpcode
-      this.begun = true
       const fin = last && this.fin
-      this.deliverFrame(opcode, this.assembly.take(), fin)
+      this.deliverPart(this.assembly, fin)
       if (fin) this.endMessage()
     } else if (this.fin) {
       const payload = this.assembly.take()
@@ -300,6 +305,13 @@ export class Connection implements FrameSink {
       this.events.frame({ opcode: opcode === Wire.text ? opcode : Wire.binary, rsv: 0, fin: true, payload: decoded })
     else this.events.message(content)
     return undefined
+  }
+
+  /** Delivers what is there of a message; what came before frames were asked for is part of the first one. */
+  private deliverPart(assembly: Assembly, fin: boolean): void {
+    const opcode = this.begun ? Wire.continuation : this.messageOpcode
+    this.begun = true
+    this.deliverFrame(opcode, assembly.take(), fin)
   }
 
   private deliverFrame(opcode: number, payload: Uint8Array, fin: boolean): void {

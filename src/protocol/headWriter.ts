@@ -63,13 +63,13 @@ export const writeConnect = (authority: string, headers: HeaderPairs): Uint8Arra
 
 /**
  * The bytes of a response. Unless its status forbids a body, the length of the body, 0
- * without one, is declared; that of a body that follows in pieces is not, so that the end of the connection
+ * without one, is declared. A body that follows may come in chunks, or else the end of the connection
  * ends it (RFC 9112 6.3). `headOnly` leaves the body away, as the answer to a HEAD must (RFC 9110 9.3.2).
  */
 export const writeResponse = (response: {
   readonly status: number
   readonly headers: HeaderPairs
-  readonly body?: Uint8Array | "follows" | undefined
+  readonly body?: Uint8Array | "chunks follow" | "follows" | undefined
   readonly headOnly?: boolean | undefined
 }): Uint8Array | Failure => {
   const { status, body = empty } = response
@@ -78,10 +78,32 @@ export const writeResponse = (response: {
   }
   if (isBodiless(status) && body.length > 0)
     return failure(`a response with status ${status} has no body (RFC 9112 6.3)`)
-  const length = isBodiless(status) || body === "follows" ? "" : `Content-Length: ${body.length}\r\n`
-  const bytes = body === "follows" || response.headOnly === true ? empty : body
-  return write(`HTTP/1.1 ${status} ${reasons.get(status) ?? ""}\r\n${length}`, response.headers, bytes)
+  const bytes = typeof body === "string" || response.headOnly === true ? empty : body
+  const start = `HTTP/1.1 ${status} ${reasons.get(status) ?? ""}\r\n${isBodiless(status) ? "" : lengthOf(body)}`
+  return write(start, response.headers, bytes)
 }
+
+/** What tells where a body ends (RFC 9112 6.3). */
+const lengthOf = (body: Uint8Array | "chunks follow" | "follows"): string => {
+  if (body === "follows") return ""
+  return body === "chunks follow" ? "Transfer-Encoding: chunked\r\n" : `Content-Length: ${body.length}\r\n`
+}
+
+/** A part of a body in chunks; one without bytes would be the last (RFC 9112 7.1). */
+export const writeChunk = (part: Uint8Array): Uint8Array => {
+  if (part.length === 0) return empty
+  const size = `${part.length.toString(16)}\r\n`
+  const bytes = new Uint8Array(size.length + part.length + 2)
+  for (let index = 0; index < size.length; index++) bytes[index] = size.charCodeAt(index)
+  bytes.set(part, size.length)
+  bytes.set(lineEnd, size.length + part.length)
+  return bytes
+}
+
+const lineEnd = Uint8Array.of(13, 10)
+
+/** What ends a body in chunks. */
+export const lastChunk: Uint8Array = Uint8Array.of(48, 13, 10, 13, 10)
 
 const empty = new Uint8Array(0)
 

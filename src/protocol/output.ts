@@ -36,6 +36,8 @@ export class Output {
   private slab = empty
   private end = 0
   private sealed = 0
+  /** The size of the slabs that it took beside the large one since the last `take`. */
+  private beside = 0
 
   /** Bytes waiting. */
   get size(): number {
@@ -93,17 +95,39 @@ export class Output {
     this.push(frames)
   }
 
-  /** All that waits, in order; from now on it belongs to the caller. */
-  take(): Array<Uint8Array> {
+  /** What waits, in order, up to a limit; from now on it belongs to the caller. */
+  take(limit = Number.POSITIVE_INFINITY): Array<Uint8Array> {
+    this.release()
     this.seal()
-    if (holder === this) {
-      holder = undefined
-      spare = this.slab
-    }
     this.slab = empty
-    this.end = 0
+    this.beside = 0
+    if (this.sealed > limit) return this.takeSome(limit)
     this.sealed = 0
     return this.ready.splice(0)
+  }
+
+  private takeSome(limit: number): Array<Uint8Array> {
+    const taken: Array<Uint8Array> = []
+    let room = limit
+    let rest: Uint8Array = empty
+    for (const piece of this.ready) {
+      if (room <= 0) break
+      taken.push(piece.subarray(0, room))
+      rest = piece.subarray(room)
+      room -= piece.length
+    }
+    this.ready.splice(0, taken.length, ...(rest.length > 0 ? [rest] : []))
+    this.sealed -= limit
+    return taken
+  }
+
+  /** Leaves the large slab to others, for it may be long until the next `take`. */
+  release(): void {
+    if (holder !== this) return
+    this.seal()
+    holder = undefined
+    spare = this.slab
+    this.slab = empty
   }
 
   /** Drops all that waits. */
@@ -130,7 +154,9 @@ export class Output {
     this.seal()
     if (holder === undefined) holder = this
     if (holder !== this) {
-      this.slab = new Uint8Array(Math.max(this.sealed === 0 ? smallSlab : slabSize, size))
+      // Each as large as all before it: little for one message, and few for many.
+      this.slab = new Uint8Array(Math.max(Math.min(slabSize, Math.max(smallSlab, this.beside)), size))
+      this.beside += this.slab.length
     } else if (spare.length >= size) {
       this.slab = spare
     } else {

@@ -31,9 +31,11 @@ export class Prepared {
   frameBy(extension: MessageExtension): Uint8Array | undefined {
     const { manner } = extension
     if (manner === undefined) return undefined
-    const found = this.transformed.get(manner) ?? this.framed(extension.rsv, extension.encode(this.payload))
-    this.transformed.set(manner, found)
-    return found
+    const found = this.transformed.get(manner)
+    if (found !== undefined) return found
+    const made = this.framed(extension.rsv, extension.encode(this.payload))
+    this.transformed.set(manner, made)
+    return made
   }
 
   private get payload(): Uint8Array {

@@ -191,9 +191,11 @@ export interface WebSocket {
   /** Sends a pong that answers nothing (RFC 6455 5.5.3); pings are answered by the connection itself. */
   readonly sendPong: (payload?: string | Uint8Array) => Effect.Effect<void, WebSocketError>
   /**
-   * Sends one frame as it is. What would break the protocol (a fragment out of
-   * place, invalid UTF-8, an RSV bit) fails with a local `ProtocolError`, and
-   * nothing is sent. While a message is sent in fragments, `send` fails like that.
+   * Sends one frame as it is, uncompressed. What would break the protocol (a fragment out of
+   * place, invalid UTF-8, an RSV bit) fails with a local `ProtocolError`, and nothing is sent.
+   *
+   * Data frames wait for room, and are never dropped; pings and pongs overtake them. Until a message begun
+   * in frames has ended, `send` fails as a frame out of place does. A Close counts as `close`, and isn't waited for.
    */
   readonly sendFrame: (frame: Frame.Frame) => Effect.Effect<void, WebSocketError>
 
@@ -205,11 +207,13 @@ export interface WebSocket {
   /** Takes all messages that are there, at least one: what one read of the socket brought, or more. */
   readonly receiveAll: Effect.Effect<Array<Message>, WebSocketError>
   /**
-   * Takes the next frame, control frames included (they are acted on all the same).
+   * Takes the next frame, control frames included. What is automatic stays so: pings and a Close are answered, the
+   * limits and UTF-8 hold for whole messages, what breaks a rule fails the connection instead of coming. A compressed
+   * message comes as one frame, decompressed.
    *
-   * The first call turns the connection to frames: what was received before comes
-   * as one frame per message, and control frames received before don't come.
-   * `receive` and the like go on to work, and pass control frames over.
+   * The first call turns the connection to frames: what was received before comes as one frame per message,
+   * without control frames. `receive` and the like go on to work: they pass control frames over, and drop
+   * the rest of a message of which a frame was taken.
    */
   readonly receiveFrame: Effect.Effect<Frame.Frame, WebSocketError>
   /**

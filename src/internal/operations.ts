@@ -17,6 +17,7 @@ import type { Prepared } from "../protocol/prepared.js"
 import type { Breach } from "../protocol/violation.js"
 import type { ConnectionClosed, ProtocolError, WebSocketError } from "../WebSocketError.js"
 import type { Driven } from "./driver.js"
+import { endsWell } from "./endings.js"
 import { closing, fromBreach, fromEnding } from "./errors.js"
 import { receiver, sender } from "./streaming.js"
 
@@ -161,9 +162,7 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
 
   /** The end of the messages, for whoever takes them all: not an error if it was a clean one. */
   const endOfMessages = (error: WebSocketError): Option.Option<WebSocketError> =>
-    error._tag === "ConnectionClosed" && error.clean && CloseCode.isClean(error.code)
-      ? Option.none()
-      : Option.some(error)
+    endsWell(error) ? Option.none() : Option.some(error)
 
   const messages = Stream.repeatEffectChunkOption(
     Effect.mapBoth(receiveAll, { onFailure: endOfMessages, onSuccess: Chunk.unsafeFromArray })

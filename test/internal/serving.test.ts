@@ -137,7 +137,8 @@ describe("a handler", () => {
       const flow = new ScriptedFlow()
       yield* releasing(flow)
       const running = yield* Effect.fork(record(runHandler(connection(visit, flow), () => handler, visit, patience)))
-      yield* settle
+      // The connection settles first.
+      yield* Effect.zipRight(settle, settle)
       return { entries, flow, running, visit }
     })
 
@@ -226,7 +227,7 @@ describe("a visit inside of a request", () => {
           patience
         )
       )
-      yield* settle
+      yield* Effect.zipRight(settle, settle)
       const interrupting = yield* Effect.fork(Fiber.interrupt(request))
       yield* settle
       expect(closes(flow)).toEqual([1001])

@@ -1,3 +1,4 @@
+import { Cookies } from "@effect/platform"
 import { describe } from "@effect/vitest"
 import {
   Context,
@@ -142,6 +143,29 @@ export const serverSuite = (name: string, network: Layer.Layer<Network>): void =
         expect([common.subprotocol, common.headers["x-from"]]).toEqual(["common", "server"])
         const own = yield* WebSocket.connect(`${server.url}own`, options)
         expect([own.subprotocol, own.headers["x-from"]]).toEqual(["own", "handler"])
+      })
+    )
+
+    test(
+      "answer with what the decision says, before what holds for all; and with the cookies of both",
+      Effect.gen(function* () {
+        const server = yield* WebSocketServer.make({
+          ...hasty,
+          headers: { "x-from": "server", "x-all": "all" },
+          cookies: Cookies.fromSetCookie("a=1")
+        })
+        yield* server.serveWith(
+          () =>
+            Effect.succeed({
+              data: "decided",
+              headers: { "X-From": "decision" },
+              cookies: Cookies.fromSetCookie("b=2")
+            }),
+          (socket, data) => socket.send(data)
+        )
+        const socket = yield* WebSocket.connect(server.url)
+        expect(socket.headers).toMatchObject({ "x-from": "decision", "x-all": "all", "set-cookie": "a=1\nb=2" })
+        expect(yield* socket.receive).toBe("decided")
       })
     )
 

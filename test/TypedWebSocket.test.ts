@@ -19,6 +19,16 @@ const numbers = MessageCodec.json({ incoming: Schema.Int, outgoing: Schema.Int }
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index)
 const binary = Uint8Array.of(1, 2, 3)
 
+/** The ways to take values, until they fail. */
+const takers = {
+  receive: <A, E, R>(typed: TypedWebSocket.TypedWebSocket<A, never, R, unknown, E>, take: (value: A) => void) =>
+    Effect.forever(Effect.map(typed.receive, take)),
+  messages: <A, E, R>(typed: TypedWebSocket.TypedWebSocket<A, never, R, unknown, E>, take: (value: A) => void) =>
+    Stream.runForEach(typed.messages, (value) => Effect.sync(() => take(value))),
+  run: <A, E, R>(typed: TypedWebSocket.TypedWebSocket<A, never, R, unknown, E>, take: (value: A) => void) =>
+    typed.run((value) => Effect.sync(() => take(value)))
+}
+
 describe("TypedWebSocket: values", () => {
   inBothRoles("go both ways, each side with a schema for what it receives and one for what it sends", (self, peer) =>
     Effect.gen(function* () {
@@ -121,15 +131,6 @@ describe("TypedWebSocket: values", () => {
 })
 
 describe("TypedWebSocket: a message that can't be decoded", () => {
-  const takers = {
-    receive: <A, E, R>(typed: TypedWebSocket.TypedWebSocket<A, never, R, never, E>, take: (value: A) => void) =>
-      Effect.forever(Effect.map(typed.receive, take)),
-    messages: <A, E, R>(typed: TypedWebSocket.TypedWebSocket<A, never, R, never, E>, take: (value: A) => void) =>
-      Stream.runForEach(typed.messages, (value) => Effect.sync(() => take(value))),
-    run: <A, E, R>(typed: TypedWebSocket.TypedWebSocket<A, never, R, never, E>, take: (value: A) => void) =>
-      typed.run((value) => Effect.sync(() => take(value)))
-  }
-
   for (const [how, taking] of Object.entries(takers)) {
     inBothRoles(`closes the connection and fails who uses ${how}, once the values before it were taken`, (self, peer) =>
       Effect.gen(function* () {
@@ -212,6 +213,20 @@ describe("TypedWebSocket: a message that can't be decoded", () => {
     })
   )
 
+  inBothRoles("fails all who wait, also those whom a later message reached", (self, peer) =>
+    Effect.gen(function* () {
+      const typed = TypedWebSocket.make(peer, numbers)
+      const waiting = yield* Effect.fork(
+        Effect.all([Effect.either(typed.receive), Effect.either(typed.receive)], { concurrency: 2 })
+      )
+      yield* settle
+      yield* self.sendAll(["no", "2", "3"])
+      const [first, second] = yield* Fiber.join(waiting)
+      expect(first).toMatchObject({ left: { _tag: "DecodeError", excerpt: "no" } })
+      expect(second).toEqual(first)
+    })
+  )
+
   inBothRoles("is met by who comes after a stream that was left before it", (self, peer) =>
     Effect.gen(function* () {
       const typed = TypedWebSocket.make(peer, numbers)
@@ -273,32 +288,35 @@ describe("TypedWebSocket: schemas that take their time", () => {
     })
   )
 
-  inBothRoles("fail like others", (self, peer) =>
-    Effect.gen(function* () {
-      const typed = TypedWebSocket.make(peer, gated)
-      yield* self.sendAll(["1", "2", "-1", "3"])
-      expect(yield* open(typed.receive)).toBe(1)
-      const taken: Array<number> = []
-      const streamed = Stream.runForEach(typed.messages, (n) => Effect.sync(() => taken.push(n)))
-      expect(yield* Effect.flip(open(streamed))).toMatchObject({ _tag: "DecodeError", excerpt: "-1" })
-      expect(taken).toEqual([2])
-      expect(yield* self.closed).toMatchObject({ code: 1007 })
-    })
-  )
+  for (const [how, taking] of Object.entries(takers)) {
+    inBothRoles(`fail like others (${how})`, (self, peer) =>
+      Effect.gen(function* () {
+        yield* self.sendAll(["1", "2", "-1", "3"])
+        const taken: Array<number> = []
+        const all = taking(TypedWebSocket.make(peer, gated), (n) => taken.push(n))
+        expect(yield* Effect.flip(open(all))).toMatchObject({ _tag: "DecodeError", excerpt: "-1" })
+        expect(taken).toEqual([1, 2])
+        expect(yield* self.closed).toMatchObject({ code: 1007 })
+      })
+    )
+  }
 
   inBothRoles("lose nothing when whoever receives is interrupted meanwhile", (self, peer) =>
     Effect.gen(function* () {
       const typed = TypedWebSocket.make(peer, gated)
-      const interrupted = Effect.gen(function* () {
+      const started = Effect.gen(function* () {
         const entered = yield* Deferred.make<void>()
         const shut = Effect.zipRight(Deferred.succeed(entered, undefined), Effect.never)
         const fiber = yield* Effect.fork(Effect.provideService(typed.receive, Gate, shut))
         yield* Deferred.await(entered)
-        yield* Fiber.interrupt(fiber)
+        return fiber
       })
+      const interrupted = Effect.flatMap(started, Fiber.interrupt)
       yield* self.sendAll(["2", "4", "6", "7"])
       yield* interrupted
-      yield* interrupted
+      const [two, four] = [yield* started, yield* started]
+      yield* Fiber.interrupt(four)
+      yield* Fiber.interrupt(two)
       expect(yield* open(typed.receive)).toBe(2)
       yield* interrupted
       expect(yield* open(Stream.runCollect(Stream.take(typed.messages, 1)))).toEqual(Chunk.of(4))

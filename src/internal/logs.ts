@@ -63,7 +63,7 @@ export const logFailure = (
 ): Effect.Effect<void> =>
   Effect.flatMap(socket.isOpen, (open) => {
     if (Cause.isInterruptedOnly(cause)) return Effect.void
-    const log = !open && isWebSocketError(Cause.squash(cause)) ? Effect.logDebug : Effect.logError
+    const log = !open && isPeers(Cause.squash(cause)) ? Effect.logDebug : Effect.logError
     return about(socket, log("WebSocket handler failed", cause))
   })
 
@@ -73,6 +73,10 @@ export interface Asked {
   readonly target: string
   readonly origin: string | undefined
 }
+
+/** What any peer can cause at will, undecodable messages among it, must not fill the log. */
+const isPeers = (error: unknown): boolean =>
+  isWebSocketError(error) || (error instanceof Error && "_tag" in error && error._tag === "DecodeError")
 
 /** Counts and logs a request that was refused. */
 export const logRefusal = ({ address, rule, status }: HandshakeError, asked?: Asked): Effect.Effect<void> =>

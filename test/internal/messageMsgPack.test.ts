@@ -83,7 +83,8 @@ describe("objection", () => {
     ["a large integer", "c70942 010000000000000000"],
     ["typed memory", "c70374 0100ff"],
     ["an error", "d46500 93 a5 4572726f72 a161 c0"],
-    ["a date of no known length", "d4ff00"]
+    ["a date of no known length", "d4ff00"],
+    ["an undefined of no known length", "c70000"]
   ])("lets no extension pass that stands for no plain value: %s", (_, bytes) => {
     expect(objection(hex(bytes))).toBe("it has an extension that stands for no plain value")
   })

@@ -163,12 +163,14 @@ interface Seat extends Patience {
 export const make = <Topic = string>(): Effect.Effect<Broadcast<Topic>> =>
   Effect.sync(() => {
     const audiences = MutableHashMap.empty<Topic, Audience>()
+    /** Whether something was published in this turn. */
+    let published = false
     const audienceOf = (topic: Topic) => Option.getOrUndefined(MutableHashMap.get(audiences, topic))
 
     /** Answers how to leave. */
     const enter = (socket: WebSocket.WebSocket, topic: Topic, options: SubscribeOptions): (() => void) => {
       const door = doorOf(socket)
-      if (!door.isOpen()) return () => {}
+      if (!door.isOpen) return () => {}
       const audience: Audience = audienceOf(topic) ?? new Map()
       // None is without anybody in it.
       if (audience.size === 0) MutableHashMap.set(audiences, topic, audience)
@@ -206,16 +208,24 @@ export const make = <Topic = string>(): Effect.Effect<Broadcast<Topic>> =>
       options: PublishOptions = {}
     ): Effect.Effect<Published> =>
       Effect.sync(() => {
-        const published = { sent: 0, dropped: 0 }
+        const fates = { sent: 0, dropped: 0 }
         const audience = audienceOf(topic)
-        if (audience === undefined) return published
+        if (audience === undefined) return fates
         const prepared =
           typeof message === "string" || message instanceof Uint8Array ? WebSocket.prepare(message) : message
         const except = options.except === undefined ? undefined : doorOf(options.except)
-        for (const [door, seat] of audience) {
-          if (door !== except && door.isOpen()) published[door.send(prepared, options, seat)]++
+        // The first message of a turn is written as it goes along, the others in one write for each connection.
+        const atOnce = !published
+        published = true
+        if (atOnce) {
+          Promise.resolve().then(() => {
+            published = false
+          })
         }
-        return published
+        for (const [door, seat] of audience) {
+          if (door !== except && door.isOpen) fates[door.send(prepared, options, seat, atOnce)]++
+        }
+        return fates
       })
 
     return {
@@ -237,6 +247,6 @@ const seated = ({ maxBacklog = defaultMaxBacklog, slowConsumer }: SubscribeOptio
 /** How many are there to be sent to: those on their way out aren't. */
 const openIn = (audience: Audience | undefined): number => {
   let open = 0
-  for (const door of audience?.keys() ?? []) if (door.isOpen()) open++
+  for (const door of audience?.keys() ?? []) if (door.isOpen) open++
   return open
 }

@@ -15,14 +15,17 @@ import { withManualClock } from "./fixtures/manualClock.js"
 import * as overTls from "./fixtures/overTls.js"
 import { rawClient, upgradedClient, upgradeRequest } from "./fixtures/rawPeer.js"
 import { abuseSuite } from "./suites/abuse.js"
+import { limitsSuite } from "./suites/limits.js"
 
 const networks = [
   ["in memory", TestNetwork.layer],
   ["over TCP", NodeNetwork.layer]
 ] as const
 
-for (const [name, network] of networks) abuseSuite(name, network)
-abuseSuite("over TLS", overTls.layer)
+for (const [name, network] of [...networks, ["over TLS", overTls.layer] as const]) {
+  abuseSuite(name, network)
+  limitsSuite(name, network)
+}
 
 const directory = mkdtempSync(join(tmpdir(), "effect-websocket-abuse-"))
 afterAll(() => rmSync(directory, { recursive: true }))

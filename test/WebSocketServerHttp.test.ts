@@ -9,10 +9,14 @@ import { makeCertificates } from "./fixtures/certificates.js"
 import { testsOn } from "./fixtures/leaks.js"
 import * as overTls from "./fixtures/overTls.js"
 import { httpSuite } from "./suites/http.js"
+import { httpRequestSuite } from "./suites/httpRequest.js"
 
 httpSuite("in memory", TestNetwork.layer)
+httpRequestSuite("in memory", TestNetwork.layer)
 httpSuite("over TCP", NodeNetwork.layer)
+httpRequestSuite("over TCP", NodeNetwork.layer)
 httpSuite("over TLS", overTls.layer)
+httpRequestSuite("over TLS", overTls.layer)
 
 describe("layerConfig", () => {
   const provided = (entries: ReadonlyArray<readonly [string, string]>) =>

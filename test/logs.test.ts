@@ -7,6 +7,7 @@ import type { Network } from "effect-websocket/Network"
 import * as NodeNetwork from "effect-websocket/NodeNetwork"
 import * as TestNetwork from "effect-websocket/TestNetwork"
 import * as WebSocket from "effect-websocket/WebSocket"
+import { ConnectionClosed } from "effect-websocket/WebSocketError"
 import * as WebSocketServer from "effect-websocket/WebSocketServer"
 import { settle } from "./fixtures/heard.js"
 import { httpServer } from "./fixtures/httpServer.js"
@@ -165,7 +166,12 @@ for (const [name, network] of networks) {
 
     const handlers: ReadonlyArray<readonly [string, Handler, string]> = [
       ["fails", () => Effect.fail(new Error("no such room")), "no such room"],
-      ["dies", () => Effect.die(new Error("a bug")), "a bug"]
+      ["dies", () => Effect.die(new Error("a bug")), "a bug"],
+      [
+        "fails because another connection ended",
+        () => new ConnectionClosed({ code: 1006, reason: "", initiator: "remote", clean: false, address: "backend" }),
+        "backend"
+      ]
     ]
     for (const [what, handler, cause] of handlers) {
       test(

@@ -1,6 +1,6 @@
 import { HttpRouter, HttpServerResponse } from "@effect/platform"
 import { describe, expect } from "@effect/vitest"
-import { type Cause, Deferred, Effect, Fiber, Layer, Option, Stream, TestClock, Tracer } from "effect"
+import { type Cause, Deferred, Effect, Fiber, Layer, LogLevel, Option, Stream, TestClock, Tracer } from "effect"
 import * as Frame from "effect-websocket/Frame"
 import type { Network } from "effect-websocket/Network"
 import * as NodeNetwork from "effect-websocket/NodeNetwork"
@@ -11,7 +11,8 @@ import { settle } from "./fixtures/heard.js"
 import { httpServer } from "./fixtures/httpServer.js"
 import { joined } from "./fixtures/joined.js"
 import { testInMemory, testsOn } from "./fixtures/leaks.js"
-import { rawClient, rawServer, upgradedClient, upgradeRequest } from "./fixtures/rawPeer.js"
+import { rawClient, rawServer, upgradedClient, upgradeRequest, upgradeResponse } from "./fixtures/rawPeer.js"
+import { recordingLogger } from "./fixtures/recordingLogger.js"
 import { recordingTracer } from "./fixtures/recordingTracer.js"
 
 const networks: ReadonlyArray<readonly [string, Layer.Layer<Network>]> = [
@@ -261,6 +262,17 @@ for (const [name, network] of networks) {
           undefined
         ])
         const silent = yield* rawServer()
+        const circle = yield* Effect.fork(attempt(`${silent.url}?token=secret`, { maxRedirects: 1 }))
+        const sending = yield* silent.next
+        yield* sending.send(
+          upgradeResponse(yield* sending.head, { Location: "/?token=secret" }, "HTTP/1.1 302 Found")
+        )
+        yield* sending.end
+        expect(yield* Fiber.join(circle)).toEqual([
+          expect.stringMatching(/^HandshakeError: .* in a circle, back to ws:\/\/127\.0\.0\.1:\d+\/$/),
+          "302",
+          302
+        ])
         const slow = yield* Effect.fork(attempt(silent.url))
         const asked = yield* silent.next
         yield* asked.head
@@ -516,6 +528,25 @@ describe("traces", () => {
         "network.transport": "unix",
         "websocket.subprotocol": "chat.v1"
       })
+    })
+  )
+
+  testInMemory(
+    "hold what is logged of a connection as its events",
+    Effect.gen(function* () {
+      const { within, span } = recordingTracer()
+      const { lines, listening } = recordingLogger(LogLevel.Debug)
+      const { client, server } = yield* listening(within(joined()))
+      yield* client.close()
+      yield* server.closed
+      for (const role of ["client", "server"] as const) {
+        const { events } = span("websocket.connection", role)
+        expect(events.map((event) => event.split(" ").slice(0, 3).join(" "))).toEqual([
+          "WebSocket connection opened",
+          "WebSocket connection closed"
+        ])
+      }
+      expect(lines()).toHaveLength(5)
     })
   )
 

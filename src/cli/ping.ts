@@ -67,6 +67,13 @@ class Statistics {
     return this.answered === 0 ? counted : { ...counted, ...this.figures }
   }
 
+  /** In one row of a terminal. */
+  get short(): string {
+    const { deviation, max, mean, min } = this.figures
+    const counted = `${this.answered}/${this.sent} pongs`
+    return this.answered === 0 ? counted : `${counted}; min ${min}, mean ${mean}, max ${max}, ±${deviation} ms`
+  }
+
   toString(): string {
     const counted = `${this.sent} pings, ${this.answered} pongs`
     if (this.answered === 0) return counted
@@ -93,7 +100,7 @@ export const ping = Command.make("ping", { url, ...options }, (given) =>
       if (given.json) return print(JSON.stringify({ type: "pong", ping: statistics.sent, milliseconds: took }))
       const result = took === null ? "no pong" : `${took.toFixed(3)} ms`
       return rewrites
-        ? live(`${result.padStart(12)}  ${statistics}`)
+        ? live(`${result.padStart(11)}  ${statistics.short}`)
         : print(`${statistics.sent}: ${took === null ? paint.red(result) : result}`)
     }
     const once = Effect.gen(function* () {

@@ -149,7 +149,8 @@ export const layer: Layer.Layer<Terminal> = Layer.sync(Terminal, () => {
     live: (text) =>
       Effect.suspend(() => {
         isLive = true
-        return write(stdout, `${clearLine}${text.slice(0, Math.max(1, stdout.columns - 1))}`)
+        // In one row, with room for the ^C that the terminal shows.
+        return write(stdout, `${clearLine}${text.slice(0, Math.max(1, stdout.columns - 3))}`)
       })
   })
 })

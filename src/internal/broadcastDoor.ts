@@ -6,17 +6,18 @@ import * as Fiber from "effect/Fiber"
 import * as CloseCode from "../CloseCode.js"
 import type { Prepared } from "../protocol/prepared.js"
 import type { Driven } from "./driver.js"
+import type { Engine } from "./engine.js"
 import type { SendOptions, Sent } from "./operations.js"
 import type { Patience } from "./outflow.js"
 
 export type { Patience } from "./outflow.js"
 
 export interface Door {
-  readonly isOpen: () => boolean
-  /** Never waits. Only while open. */
-  readonly send: (message: Prepared, options: SendOptions, patience: Patience) => Sent
+  readonly isOpen: boolean
+  /** Sends without waiting, and writes `atOnce`, or together with the rest of the turn. Only while open. */
+  send(message: Prepared, options: SendOptions, patience: Patience, atOnce: boolean): Sent
   /** Calls `over` once when the connection is over, at once if it is; answers how to take that back. */
-  readonly onOver: (over: () => void) => () => void
+  onOver(over: () => void): () => void
 }
 
 /** What is asked of a socket. */
@@ -40,38 +41,57 @@ const doors = new WeakMap<object, Door>()
 export const doorOf = (socket: Socket): Door => {
   const driven = connections.get(socket.offer)
   const key = driven ?? socket
-  const door = doors.get(key) ?? (driven === undefined ? foreign(socket) : native(driven))
+  const door = doors.get(key) ?? (driven === undefined ? new OutsideDoor(socket) : new ConnectionDoor(driven))
   doors.set(key, door)
   return door
 }
 
-const native = ({ engine, reading }: Driven): Door => ({
-  isOpen: () => engine.isOpen,
-  send: (message, { compress, droppable }, patience) => {
-    const fate = engine.out.deliver(message, compress, droppable ?? true, patience)
+class ConnectionDoor implements Door {
+  private readonly engine: Engine
+
+  constructor(private readonly driven: Driven) {
+    this.engine = driven.engine
+  }
+
+  get isOpen(): boolean {
+    return this.engine.isOpen
+  }
+
+  send(message: Prepared, { compress, droppable = true }: SendOptions, patience: Patience, atOnce: boolean): Sent {
+    const fate = this.engine.out.deliver(message, compress, droppable, atOnce, patience)
     if (fate !== "overflow") return fate
-    engine.giveUp(CloseCode.tryAgainLater, "too slow")
+    this.engine.giveUp(CloseCode.tryAgainLater, "too slow")
     return "dropped"
-  },
-  onOver: (over) => {
+  }
+
+  onOver(over: () => void): () => void {
+    const { reading } = this.driven
     reading.addObserver(over)
     return () => reading.removeObserver(over)
   }
-})
+}
 
-/** A socket of somebody else's making, which knows by itself what to do where there is no room. */
-const foreign = (socket: Socket): Door => ({
-  isOpen: () => now(socket.isOpen, false),
-  send: (message, options) => now(socket.offer(message, options), "dropped"),
-  onOver: (over) => {
-    const fiber = Effect.runFork(Effect.exit(socket.closed))
-    fiber.addObserver(over)
+/** To a socket of somebody else's making, which knows by itself what to do where there is no room. */
+class OutsideDoor implements Door {
+  constructor(private readonly socket: Socket) {}
+
+  get isOpen(): boolean {
+    return now(this.socket.isOpen, false)
+  }
+
+  send(message: Prepared, options: SendOptions): Sent {
+    return now(this.socket.offer(message, options), "dropped")
+  }
+
+  onOver(over: () => void): () => void {
+    const waiting = Effect.runFork(Effect.exit(this.socket.closed))
+    waiting.addObserver(over)
     return () => {
-      fiber.removeObserver(over)
-      Effect.runFork(Fiber.interruptFork(fiber))
+      waiting.removeObserver(over)
+      Effect.runFork(Fiber.interruptFork(waiting))
     }
   }
-})
+}
 
 const now = <A>(effect: Effect.Effect<A, unknown>, otherwise: A): A => {
   const exit = Effect.runSyncExit(effect)

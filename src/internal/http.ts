@@ -7,6 +7,7 @@ import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Flow from "../Flow.js"
@@ -45,7 +46,7 @@ export const respond = (
     })
     if ("_tag" in head) return yield* unwritable(flow, head, timeout)
     if (none || headOnly || (whole !== undefined && head.length <= pieceSize)) {
-      return yield* Effect.timeoutOption(finishWith(flow, head), timeout)
+      return yield* finish(flow, head, timeout)
     }
     const inChunks = whole === undefined && following === "chunks follow"
     const parts = whole !== undefined ? Stream.empty : body._tag === "Stream" ? body.stream : partsOf(web)
@@ -55,7 +56,7 @@ export const respond = (
         Stream.runForEach(parts, (bytes) => writeAll(flow, inChunks ? writeChunk(bytes) : bytes, timeout))
       )
     )
-    yield* Effect.timeoutOption(finishWith(flow, inChunks ? lastChunk : nothing), timeout)
+    yield* finish(flow, inChunks ? lastChunk : nothing, timeout)
   }).pipe(
     Effect.catchAllCause((cause) =>
       Effect.zipRight(
@@ -102,8 +103,18 @@ const unwritable = (flow: Flow.Flow, { rule }: Failure, timeout: Duration.Durati
     Effect.logError(`HTTP response can't be written: ${rule}`),
     Effect.suspend(() => {
       const bytes = writeResponse({ status: 500, headers: [["Connection", "close"]] })
-      return "_tag" in bytes ? Effect.void : Effect.timeoutOption(finishWith(flow, bytes), timeout)
+      return "_tag" in bytes ? Effect.void : finish(flow, bytes, timeout)
     })
+  )
+
+/**
+ * Writes the last bytes, and ends the connection. In a fiber of its own: an application's can't
+ * be interrupted, which would be the end of the timeout, or was interrupted already.
+ */
+const finish = (flow: Flow.Flow, bytes: Uint8Array, timeout: Duration.Duration): Effect.Effect<void> =>
+  Effect.fork(Effect.interruptible(Effect.timeoutOption(finishWith(flow, bytes), timeout))).pipe(
+    Effect.flatMap(Fiber.await),
+    Effect.asVoid
   )
 
 /** Writes piece by piece, and waits for each that couldn't leave at once. */

@@ -58,8 +58,7 @@ describe("connect, in a pipe", () => {
   it.scopedLive("loses nothing if whoever reads its output is slow", () =>
     Effect.gen(function* () {
       const { url } = yield* serve(echo)
-      const line =
-        "seq 1 300000 | $cli connect $url | (sleep 2; cmp - <(seq 1 300000)); echo ${PIPESTATUS[1]} ${PIPESTATUS[2]}"
+      const line = `seq 1 300000 | $cli connect $url | (sleep 2; cmp - <(seq 1 300000)); echo \${PIPESTATUS[1]} \${PIPESTATUS[2]}`
       expect(yield* shell(line, { url })).toMatchObject({ stdout: ["0 0"] })
     })
   )
@@ -76,7 +75,7 @@ describe("connect, in a pipe", () => {
   it.scopedLive("ends quietly with 0, and the connection with 1000, when nobody reads on", () =>
     Effect.gen(function* () {
       const { code, url } = yield* closes
-      const line = "seq 1 200000 | $cli connect $url | head -1; echo ${PIPESTATUS[1]}"
+      const line = `seq 1 200000 | $cli connect $url | head -1; echo \${PIPESTATUS[1]}`
       expect(yield* shell(line, { url })).toEqual({ code: 0, stdout: ["1", "0"], stderr: [`connected to ${url}`] })
       expect(yield* code).toBe(1000)
     })

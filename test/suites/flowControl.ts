@@ -1,64 +1,13 @@
 import { describe } from "@effect/vitest"
 import { Deferred, Effect, Either, Exit, Fiber, type Layer, Stream } from "effect"
-import type { Flow, Handler } from "effect-websocket/Flow"
 import * as Frame from "effect-websocket/Frame"
 import { Network } from "effect-websocket/Network"
 import * as WebSocket from "effect-websocket/WebSocket"
 import { expect } from "vitest"
+import { counting, oneStep } from "../fixtures/counting.js"
 import { settle } from "../fixtures/heard.js"
 import { testsOn } from "../fixtures/leaks.js"
 import { type RawPeer, rawClient, upgradeRequest } from "../fixtures/rawPeer.js"
-
-/** What passes through a flow, counted. */
-interface Counters {
-  /** Bytes given to the connection. */
-  delivered: number
-  paused: boolean
-  /** The most that ever waited for the operating system behind a write. */
-  mostBuffered: number
-}
-
-const counting = (flow: Flow): { readonly flow: Flow; readonly counters: Counters } => {
-  const counters: Counters = { delivered: 0, paused: true, mostBuffered: 0 }
-  const watch = (handler: Handler): Handler => ({
-    data(bytes) {
-      counters.delivered += bytes.length
-      handler.data(bytes)
-    },
-    end: () => handler.end(),
-    drain: () => handler.drain(),
-    close: (error) => handler.close(error)
-  })
-  return {
-    counters,
-    flow: {
-      remoteAddress: flow.remoteAddress,
-      localAddress: flow.localAddress,
-      secure: flow.secure,
-      attach: (handler) => flow.attach(watch(handler)),
-      write(bytes, more) {
-        const free = flow.write(bytes, more)
-        counters.mostBuffered = Math.max(counters.mostBuffered, flow.bufferedBytes())
-        return free
-      },
-      bufferedBytes: () => flow.bufferedBytes(),
-      pause() {
-        counters.paused = true
-        flow.pause()
-      },
-      resume() {
-        counters.paused = false
-        flow.resume()
-      },
-      unshift: (bytes) => flow.unshift(bytes),
-      end: () => flow.end(),
-      destroy: () => flow.destroy()
-    }
-  }
-}
-
-/** The largest read of a socket, and the burst that is written at once: what comes on top of each mark. */
-const oneStep = 64 * 1024
 
 /** Backpressure in both directions: what is held is bounded, nothing is lost, and all goes on when there is room. */
 export const flowControlSuite = (name: string, network: Layer.Layer<Network>): void => {

@@ -113,6 +113,29 @@ export const serverSuite = (name: string, network: Layer.Layer<Network>): void =
 
   describe(`${name}: handlers`, () => {
     test(
+      "have what there was where they were served, not what the server has",
+      Effect.gen(function* () {
+        const User = Context.GenericTag<"User", string>("User")
+        const greets = (socket: WebSocket.WebSocket) => Effect.flatMap(User, socket.send)
+        const server = yield* Effect.provideService(WebSocketServer.make(hasty), User, "the server's")
+        yield* Effect.provideService(server.serve(greets), User, "the handler's")
+        expect(yield* greeting(server.url)).toBe("the handler's")
+        yield* Effect.provideService(
+          server.serveWith(
+            () => Effect.map(User, (data) => ({ data })),
+            (socket, user) => socket.send(user),
+            {
+              path: "/decided"
+            }
+          ),
+          User,
+          "the decision's"
+        )
+        expect(yield* greeting(`${server.url}decided`)).toBe("the decision's")
+      })
+    )
+
+    test(
       "are chosen by path, without the query; the one without a path gets the rest",
       Effect.gen(function* () {
         const server = yield* WebSocketServer.make(hasty)

@@ -202,7 +202,7 @@ export const slowConsumerSuite = (name: string, network: Layer.Layer<Network>): 
           expect(yield* socket.isOpen).toBe(true)
         }
         peer.flow.resume()
-        yield* peer.frame(({ payload }) => payload.length === 32 * 1024 * 1024)
+        yield* peer.heard.until((heard) => heard.size() > 32 * 1024 * 1024)
         yield* finish({ peer, socket })
       }))
   })

@@ -33,7 +33,8 @@ const test = <E>(title: string, body: (accepted: Accepted) => Effect.Effect<unkn
 
 /** How many wait in the engine behind a flow. */
 const waiting = (flow: ScriptedFlow, what: "readers" | "writers"): number => {
-  const list: unknown = Reflect.get(flow.handler, what)
+  const owner: unknown = what === "readers" ? flow.handler : Reflect.get(flow.handler, "out")
+  const list: unknown = typeof owner === "object" && owner !== null ? Reflect.get(owner, what) : undefined
   return Array.isArray(list) ? list.length : Number.NaN
 }
 

@@ -58,7 +58,9 @@ const measure = async ({ clients, server }: Pair, burst: number) => {
 const pairs: Array<Pair> = []
 try {
   for (const kind of kinds) pairs.push(await start(kind))
-  console.log(`${size} bytes to ${connections} connections: server CPU us per delivered message (ws/this), ms until all had it`)
+  console.log(
+    `${size} bytes to ${connections} connections: server CPU us per delivered message (ws/this), ms until all had it`
+  )
   for (const burst of bursts) {
     const results = new Map(kinds.map((kind) => [kind, { costs: [0], times: [0] }]))
     for (const result of results.values()) {

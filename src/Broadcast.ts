@@ -46,7 +46,8 @@ export interface SubscribeOptions {
   readonly slowConsumer?: SlowSubscriber | undefined
   /**
    * Bytes that may wait for the peer of what isn't dropped; more close its connection with 1013. It is looked at where
-   * more than `sendBufferSize` waits. Default {@link defaultMaxBacklog}, 1 MiB.
+   * more than `sendBufferSize` waits. Whoever publishes as much in one go leaves no time for anybody's to shrink, so
+   * give it room for the largest burst. Default {@link defaultMaxBacklog}, 1 MiB.
    */
   readonly maxBacklog?: number | undefined
 }
@@ -114,9 +115,9 @@ export interface Broadcast<in out Topic = string> {
     message: WebSocket.Message | WebSocket.Prepared,
     options?: PublishOptions
   ) => Effect.Effect<Published>
-  /** How many open connections are subscribed to a topic. */
+  /** How many connections are subscribed to a topic. One that is closing is until it is released. */
   readonly subscribers: (topic: Topic) => Effect.Effect<number>
-  /** The topics that an open connection is subscribed to. */
+  /** The topics that somebody is subscribed to. */
   readonly topics: Effect.Effect<ReadonlyArray<Topic>>
 }
 
@@ -170,9 +171,7 @@ export const make = <Topic = string>(): Effect.Effect<Broadcast<Topic>> =>
     /** Answers how to leave. */
     const enter = (socket: WebSocket.WebSocket, topic: Topic, options: SubscribeOptions): (() => void) => {
       const door = doorOf(socket)
-      if (!door.isOpen) return () => {}
       const audience: Audience = audienceOf(topic) ?? new Map()
-      // None is without anybody in it.
       if (audience.size === 0) MutableHashMap.set(audiences, topic, audience)
       const seat = audience.get(door) ?? seated(options)
       audience.set(door, seat)
@@ -231,10 +230,8 @@ export const make = <Topic = string>(): Effect.Effect<Broadcast<Topic>> =>
     return {
       subscribe,
       publish,
-      subscribers: (topic) => Effect.sync(() => openIn(audienceOf(topic))),
-      topics: Effect.sync(() =>
-        Array.from(audiences).flatMap(([topic, audience]) => (openIn(audience) > 0 ? [topic] : []))
-      )
+      subscribers: (topic) => Effect.sync(() => audienceOf(topic)?.size ?? 0),
+      topics: Effect.sync(() => Array.from(MutableHashMap.keys(audiences)))
     }
   })
 
@@ -243,10 +240,3 @@ const seated = ({ maxBacklog = defaultMaxBacklog, slowConsumer }: SubscribeOptio
   maxBacklog,
   holders: 0
 })
-
-/** How many are there to be sent to: those on their way out aren't. */
-const openIn = (audience: Audience | undefined): number => {
-  let open = 0
-  for (const door of audience?.keys() ?? []) if (door.isOpen) open++
-  return open
-}

@@ -165,7 +165,6 @@ export const toWebStreams = (socket: WebSocket): Effect.Effect<WebStreams, never
     const close = (reason: unknown, otherwise: number) => socket.close(...closingFor(reason, otherwise))
     let reading: ReadableStreamDefaultController<Message> | undefined
     let writing: WritableStreamDefaultController | undefined
-    let closing = false
 
     const pull = Effect.match(socket.receiveAll, {
       onSuccess: (messages) => {
@@ -199,10 +198,7 @@ export const toWebStreams = (socket: WebSocket): Effect.Effect<WebStreams, never
         onAbort(controller, (reason) => fork(close(reason, CloseCode.internalError)))
       },
       write: (message) => run(Effect.asVoid(socket.send(message))),
-      close: () => {
-        closing = true
-        return run(socket.close())
-      },
+      close: () => run(socket.close()),
       abort: (reason) => run(close(reason, CloseCode.internalError))
     })
 
@@ -214,9 +210,8 @@ export const toWebStreams = (socket: WebSocket): Effect.Effect<WebStreams, never
       })
     )
     yield* Effect.forkScoped(
-      Effect.map(Effect.merge(socket.closed), (ending) => {
-        if (!closing) writing?.error(ending)
-      })
+      // While `close` is under way this changes nothing: what that leads to counts.
+      Effect.map(Effect.merge(socket.closed), (ending) => writing?.error(ending))
     )
     return { readable, writable }
   })

@@ -302,8 +302,8 @@ export class Engine implements Flow.Handler, Events {
   /** Drops what was received, and what will be: nobody is left to take it. */
   discard(): void {
     this.discarding = true
-    this.takeAll()
-    this.frames?.clear()
+    if (this.frames === undefined) this.takeAll()
+    else this.frames.clear()
     this.resume()
   }
 

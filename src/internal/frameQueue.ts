@@ -137,7 +137,8 @@ export class FrameQueue {
   clear(): void {
     this.queue.clear()
     this.assembly.clear()
-    this.taking = "nothing"
+    // Whoever takes pieces isn't to believe that somebody else has dropped the rest.
+    if (this.taking !== "pieces") this.taking = "nothing"
     this.weight = 0
   }
 }

@@ -63,6 +63,32 @@ describe("connect, in a pipe", () => {
     })
   )
 
+  it.scopedLive("waits at the end of the input for the answers of a server that takes its time", () =>
+    Effect.gen(function* () {
+      // Longer than a closing handshake may take. For the last ones, which it has read when it answers the ping, there
+      // is --wait.
+      const { url } = yield* serve((socket) => socket.run((message) => Effect.delay(socket.send(message), "20 millis")))
+      const lines = Array.from({ length: 500 }, (_, index) => `${index} ${"x".repeat(4000)}`)
+      const { code, stdout } = yield* run(["connect", url, "--wait", "2s"], `${lines.join("\n")}\n`)
+      expect({ code, count: stdout.length }).toEqual({ code: 0, count: lines.length })
+    })
+  )
+
+  it.scopedLive("loses nothing of what the server says until it has closed, too", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serve((socket) =>
+        Effect.gen(function* () {
+          // What asks for a sign of life after its last line will close next.
+          while ((yield* socket.receiveFrame).opcode !== Frame.Opcode.ping) {}
+          yield* socket.sendAll(Array.from({ length: 500 }, () => "x".repeat(1000)))
+          yield* socket.run(() => Effect.void)
+        })
+      )
+      const line = "$cli connect $url </dev/null | (sleep 2; wc -l)"
+      expect(yield* shell(line, { url })).toMatchObject({ stdout: ["500"] })
+    })
+  )
+
   it.scopedLive("writes bytes as they are", () =>
     Effect.gen(function* () {
       const bytes = Uint8Array.of(0, 0xff, 0x0a, 0x1b, 0x5b)
@@ -157,11 +183,18 @@ describe("connect, when the server ends it", () => {
     )
   }
 
-  it.scopedLive("loses no message while it sends itself", () =>
+  it.scopedLive("loses no message while it sends itself, also if whoever reads its output is slow", () =>
     Effect.gen(function* () {
-      const { url } = yield* leaving(4001)
-      const { code, stdout } = yield* shell("yes | head -c 20000000 | $cli connect $url", { url })
-      expect({ code, last: stdout.at(-1), count: stdout.length }).toEqual({ code: 4, last: "999", count: 1000 })
+      const { url } = yield* serve((socket) =>
+        Effect.gen(function* () {
+          yield* socket.receive
+          yield* socket.sendAll(Array.from({ length: 500 }, () => "x".repeat(1000)))
+          yield* socket.close(4001)
+        })
+      )
+      const line = "yes | head -c 20000000 | $cli connect $url | (sleep 3; wc -l)"
+      const { stderr, stdout } = yield* shell(line, { url })
+      expect({ stdout, last: stderr.at(-1) }).toEqual({ stdout: ["500"], last: expect.stringContaining("4001") })
     })
   )
 

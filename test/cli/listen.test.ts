@@ -102,7 +102,7 @@ describe("listen", () => {
     Effect.gen(function* () {
       const headers = { origin: "https://other.example" }
       const strict = yield* listen()
-      expect(yield* Effect.flip(connect(strict.url, { headers }))).toMatchObject({
+      expect(yield* Effect.flip(Effect.asVoid(connect(strict.url, { headers })))).toMatchObject({
         _tag: "HandshakeError",
         status: 403
       })

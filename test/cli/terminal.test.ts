@@ -6,8 +6,8 @@ import { type Pty, pty } from "../fixtures/pty.js"
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
-const command = (args: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}) =>
-  pty([process.execPath, "--import", "tsx", file, ...args], env)
+const command = (args: ReadonlyArray<string>, options?: Parameters<typeof pty>[1]) =>
+  pty([process.execPath, "--import", "tsx", file, ...args], options)
 
 /** The command in a terminal, connected to an echo server, and the server's end of the connection. */
 const connected = (args: ReadonlyArray<string> = [], env: Readonly<Record<string, string>> = {}) =>
@@ -19,7 +19,7 @@ const connected = (args: ReadonlyArray<string> = [], env: Readonly<Record<string
         socket.run((message) => socket.send(message))
       )
     )
-    const terminal = yield* command(["connect", url, ...args], env)
+    const terminal = yield* command(["connect", url, ...args], { env })
     const socket = yield* Queue.take(sockets)
     yield* terminal.until((lines) => lines.at(-1) === ">")
     return { terminal, socket, url }
@@ -170,7 +170,20 @@ describe("ping, in a terminal", () => {
       yield* terminal.type("\u0003")
       const ended = yield* terminal.exit
       expect(ended.code).toBe(130)
-      expect(ended.lines.slice(1, 2)).toEqual([expect.stringMatching(/^\d+ pings, \d+ pongs; ms: min/)])
+      expect(ended.lines[1]).toMatch(/^\d+ pings, \d+ pongs; ms: min/)
+    })
+  )
+
+  it.scopedLive("keeps to one row of a narrow terminal, also beside the ^C", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serve((socket) => socket.run(() => Effect.void))
+      const terminal = yield* command(["ping", url, "--interval", "10ms"], { columns: 40 })
+      const cut = /^ *[\d.]+ ms {2}(\d+)\/\d+ pongs; min .*$/
+      const lines = yield* terminal.until((lines) => lines.some((line) => Number(cut.exec(line)?.[1]) >= 5))
+      expect(lines).toEqual([`pinging ${url}`, expect.stringMatching(cut)])
+      yield* terminal.type("\u0003")
+      const ended = yield* terminal.exit
+      expect(ended.lines[1]).toMatch(/^\d+ pings, \d+ pongs; ms: min/)
     })
   )
 })

@@ -83,7 +83,7 @@ export const prioritySuite = (name: string, network: Layer.Layer<Network>): void
     withPeer({ sendBufferSize: 64 * 1024 })("but not without bound", ({ peer, socket }) =>
       Effect.gen(function* () {
         peer.flow.pause()
-        const filling = yield* Effect.fork(socket.send(new Uint8Array(32 * mebibyte)))
+        const filling = yield* Effect.fork(socket.send(new Uint8Array(12 * mebibyte)))
         yield* settle
         yield* Fiber.join(filling)
         const before = yield* socket.bufferedBytes

@@ -312,9 +312,11 @@ export const shapesSuite = (
       )
 
       test(
-        "holds the peer back while nobody takes, and loses nothing",
+        "holds the peer back while nobody takes any more, and loses nothing",
         Effect.gen(function* () {
           const { peer, take } = yield* opened()
+          yield* peer.send("taken")
+          expect(yield* take).toBe("taken")
           let accepted = 0
           const sending = yield* Effect.fork(
             Effect.forEach(

@@ -1,0 +1,101 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as fc from "fast-check"
+import { Output } from "../../src/protocol/output.js"
+import { join, pattern, wire } from "../fixtures/bytes.js"
+
+/** The memory behind some pieces, each buffer counted once. */
+const memoryOf = (pieces: ReadonlyArray<Uint8Array>): number => {
+  const buffers = new Set(pieces.map(({ buffer }) => buffer))
+  return [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0)
+}
+
+const kibibyte = 1024
+
+describe("ten thousand outputs that are written to in the same turn", () => {
+  it.each([
+    ["a small message", 1, 100, 2 * kibibyte],
+    ["a few small messages", 3, 500, 4 * kibibyte],
+    ["many small messages", 30, 500, 40 * kibibyte]
+  ])("take memory by what each of them writes: %s", (_, count, size, most) => {
+    const outputs = Array.from({ length: 10_000 }, () => new Output())
+    const content = "x".repeat(size)
+    // By turns, so that nobody is done before the others begin.
+    for (let index = 0; index < count; index++) for (const output of outputs) output.text(content, undefined)
+    const pieces = outputs.flatMap((output) => output.take())
+    expect(pieces.reduce((sum, { length }) => sum + length, 0)).toBeGreaterThan(10_000 * count * size)
+    expect(memoryOf(pieces)).toBeLessThan(10_000 * most + 64 * kibibyte)
+  })
+
+  it("take none for a message that was made already", () => {
+    const outputs = Array.from({ length: 10_000 }, () => new Output())
+    const made = wire(1, "made once")
+    for (const output of outputs) output.made(made)
+    const pieces = outputs.flatMap((output) => output.take())
+    expect(pieces.every((piece) => piece === made)).toBe(true)
+  })
+
+  it("still put much into large pieces", () => {
+    const [holder, other] = [new Output(), new Output()]
+    holder.text("holds the large slab", undefined)
+    for (let index = 0; index < 1000; index++) other.text("x".repeat(100), undefined)
+    const pieces = other.take()
+    expect(pieces.length).toBeLessThan(12)
+    expect(memoryOf(pieces)).toBeLessThan(300 * kibibyte)
+    holder.clear()
+  })
+})
+
+describe("an output that is released", () => {
+  it("leaves the large slab to the next one, keeps what it has, and goes on", () => {
+    const [stalled, next] = [new Output(), new Output()]
+    stalled.text("first", undefined)
+    stalled.release()
+    stalled.release()
+    next.text("next", undefined)
+    stalled.text("second", undefined)
+    const [written] = next.take()
+    expect(written?.buffer.byteLength).toBe(64 * kibibyte)
+    expect(stalled.size).toBe(5 + 6 + 2 * 2)
+    expect(join(...stalled.take())).toEqual(join(wire(1, "first"), wire(1, "second")))
+  })
+})
+
+describe("taking up to a limit", () => {
+  it("gives just as much, and the rest the next times, whatever the pieces", () => {
+    const frames = fc.array(fc.record({ size: fc.oneof(fc.nat(50), fc.nat(40_000)), made: fc.boolean() }), {
+      maxLength: 12
+    })
+    fc.assert(
+      fc.property(frames, fc.integer({ min: 1, max: 50_000 }), (script, limit) => {
+        const output = new Output()
+        const expected = script.map(({ size }) => wire(2, pattern(size)))
+        script.forEach(({ made, size }, index) => {
+          const frame = expected[index]
+          if (made && frame !== undefined) output.made(frame)
+          else output.binary(pattern(size), undefined)
+        })
+        const all = join(...expected)
+        const taken: Array<Uint8Array> = []
+        for (let left = all.length; left > 0; left = output.size) {
+          const pieces = output.take(limit)
+          const size = pieces.reduce((sum, { length }) => sum + length, 0)
+          expect(size).toBe(Math.min(left, limit))
+          expect(pieces.every(({ length }) => length > 0)).toBe(true)
+          expect(output.size).toBe(left - size)
+          taken.push(...pieces)
+        }
+        expect(Buffer.compare(join(...taken), all)).toBe(0)
+        expect(output.take(limit)).toEqual([])
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("puts what is written meanwhile behind the rest", () => {
+    const output = new Output()
+    output.binary(pattern(20_000), undefined)
+    const first = output.take(1000)
+    output.text("behind", undefined)
+    expect(join(...first, ...output.take())).toEqual(join(wire(2, pattern(20_000)), wire(1, "behind")))
+  })
+})

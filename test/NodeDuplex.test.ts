@@ -171,6 +171,20 @@ describe("a connection as a Duplex", () => {
   )
 
   testInMemory(
+    "is over on both sides when the peer has closed, for it is never half open",
+    Effect.gen(function* () {
+      const { duplex, server } = yield* opened()
+      const finished = yield* Effect.fork(attempt((): Promise<unknown> => once(duplex, "finish")))
+      yield* settle
+      duplex.resume()
+      yield* server.close()
+      yield* Fiber.join(finished)
+      yield* whenClosed(duplex)
+      expect(duplex.errored).toBeNull()
+    })
+  )
+
+  testInMemory(
     "that is given no message fails, and closes with 1011",
     Effect.gen(function* () {
       const { duplex, server } = yield* opened({ objectMode: true })

@@ -4,7 +4,7 @@
 //   101 when the upstream has said 101, with the same subprotocol; else the upstream's refusal, or 502, or 504.
 // - Frames pass as they come, so that a message of any size never is in memory as a whole: one frame
 //   in each direction, and the buffers below.
-// - A side that reads slowly makes the other one wait; one that takes nothing at all for a minute is closed with 1013.
+// - A side that reads slowly makes the other one wait. One that reads nothing finds no ping either: the heartbeat ends it.
 // - Pings are local: each connection answers them by itself, and has a heartbeat of its own.
 // - A Close passes with its code and reason. Where a side is lost without one, the other is told: an upstream
 //   1001, a client 1014.
@@ -19,9 +19,7 @@ import { CloseCode, Frame, WebSocket, type WebSocketError, WebSocketServer } fro
 export const limits = {
   maxFrameSize: 1024 * 1024,
   maxPayloadSize: Number.MAX_SAFE_INTEGER,
-  maxFragments: Number.MAX_SAFE_INTEGER,
-  slowConsumer: "close",
-  progressTimeout: "1 minute"
+  maxFragments: Number.MAX_SAFE_INTEGER
 } satisfies WebSocket.ConnectionOptions
 
 /** What of the client's request the upstream is told, beside path and subprotocols. */

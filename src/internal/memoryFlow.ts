@@ -150,7 +150,10 @@ export class Lane {
     const { capacity } = this.wire.behaviour
     const wasFull = this.queued > 0
     for (let head = this.queue[0]; head !== undefined && this.flying < capacity; head = this.queue[0]) {
-      const size = Math.min(head.length, capacity - this.flying)
+      const room = capacity - this.flying
+      // RFC 9293 3.8.6.2.1: no part of a write goes into a small room, lest all that follows travels in such parts.
+      if (head.length > room && room * 2 < capacity) break
+      const size = Math.min(head.length, room)
       // The copy is what the operating system would make: the receiver owns its bytes, the sender may share its own.
       this.flight.push({ bytes: new Uint8Array(head.subarray(0, size)), due: this.dueNow() })
       this.flying += size

@@ -22,6 +22,7 @@ describe("the help", () => {
       expect(longest(help)).toBeLessThanOrEqual(80)
       expect(help).toMatch(new RegExp(`^Usage: effect-websocket ${name} \\[options\\] <(url|port)>\n\n[A-Z]`))
       expect(knowledge.entries.length).toBeGreaterThan(8)
+      expect(help).toMatch(/ --json +Speak JSON/)
       for (const { description, name } of knowledge.entries) {
         expect(description, name).toMatch(/^\S.{10}/)
         expect(help).toContain(`\n  ${name}`)

@@ -13,6 +13,7 @@ describe("a command line that is wrong", () => {
     ["without a URL", ["connect"], /Missing argument <url>/],
     ["with too much", ["connect", url, "more"], /unknown argument: 'more'/],
     ["with an option that isn't there", ["connect", url, "--bogus"], /--bogus/],
+    ["with an option in capitals", ["connect", url, "--JSON"], /--JSON/],
     ["with a command that isn't there", ["serve"], /'connect', 'listen', 'ping'/],
     ["with a duration that is none", ["connect", url, "--timeout", "3x"], /--timeout takes a duration: 30s/],
     ["with a header that is none", ["connect", url, "-H", "nonsense"], /--header takes "name: value".*"nonsense"/],

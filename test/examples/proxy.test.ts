@@ -258,7 +258,22 @@ describe("examples/proxy", () => {
   }
 
   testInMemory(
-    "closes a client that takes nothing for a minute, and tells the upstream",
+    "delivers all that an upstream said before its end, though what the client says meanwhile comes too late",
+    Effect.gen(function* () {
+      const { client, upstream } = yield* through({})
+      const said = ["a".repeat(300_000), "b".repeat(300_000), ...Array.from({ length: 10 }, (_, index) => `${index}`)]
+      const closing = yield* Effect.fork(Effect.zipRight(upstream.sendAll(said), upstream.close(4002)))
+      for (let turn = 0; turn < 50; turn++) yield* settle
+      yield* client.send("too late")
+      for (let turn = 0; turn < 50; turn++) yield* settle
+      for (const message of said) expect((yield* client.receive) === message).toBe(true)
+      expect(yield* client.closed).toMatchObject({ code: 4002, initiator: "remote" })
+      yield* Fiber.join(closing)
+    })
+  )
+
+  testInMemory(
+    "gives a client up that reads nothing for a minute, and tells the upstream",
     Effect.gen(function* () {
       const { server, socket } = yield* serverWith({ pingInterval: "1 hour" })
       const proxy = yield* proxyTo(server.url)

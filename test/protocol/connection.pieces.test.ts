@@ -140,17 +140,17 @@ describe.each(roles)("a %s that takes pieces", (role) => {
         })
         observed.connection.deliver("pieces")
         const received = observed.messages.map((each) => Buffer.from(each).toString())
-        let current = ""
+        let current: Array<Uint8Array> = []
         for (const { fin, opcode, payload } of observed.frames) {
           // A message's first piece, and no other, has its opcode.
-          expect(opcode === 0).toBe(current !== "")
-          current += `\u0000${Buffer.from(payload).toString("latin1")}`
+          expect(opcode === 0).toBe(current.length > 0)
+          current.push(payload)
           if (!fin) continue
-          received.push(Buffer.from(current.replaceAll("\u0000", ""), "latin1").toString())
-          current = ""
+          received.push(Buffer.concat(current).toString())
+          current = []
         }
-        expect(current).toBe("")
-        expect(received).toEqual(messages.map(({ text }) => text.replaceAll("\u0000", "\u0000")))
+        expect(current).toEqual([])
+        expect(received).toEqual(messages.map(({ text }) => text))
         expect(observed.heard().outcome).toBe("open")
       }),
       { numRuns: 500 }

@@ -13,6 +13,9 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     pool: "forks",
+    // Much of the time goes by in waiting for other processes: browsers, servers, commands.
+    maxWorkers: 3,
+    minWorkers: 1,
     testTimeout: 20_000,
     // .ci/run reads the counts from the JSON file.
     reporters: process.env["CI"] === "true" ? ["default", "json"] : ["default"],

@@ -43,6 +43,7 @@ const buildCommand = async () => {
   const outfile = "dist/cli/main.js"
   const { metafile } = await build({
     entryPoints: ["src/cli/main.ts"],
+    absWorkingDir: process.cwd(),
     outfile,
     bundle: true,
     platform: "node",

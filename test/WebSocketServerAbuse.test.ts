@@ -81,11 +81,11 @@ describe("in memory: a peer that reads slowly", () => {
     "stays as long as it takes something between two pings, though it sends nothing and comes to no ping",
     Effect.gen(function* () {
       const network = yield* TestNetwork.TestNetwork
-      yield* network.set({ fragmentation: 100, capacity: 1000 })
+      yield* network.set({ fragmentation: 500, capacity: 1000 })
       const { server, socket } = yield* serverWith(beats)
       const peer = yield* upgradedClient(server.address)
       const self = yield* socket
-      // Takes a hundred bytes each time that it resumes.
+      // Takes half of what can be under way each time that it resumes: the network tells the writer of no less.
       const { heard } = peer
       peer.flow.attach({
         ...heard,
@@ -95,7 +95,7 @@ describe("in memory: a peer that reads slowly", () => {
         }
       })
       peer.flow.pause()
-      yield* self.sendAll(Array.from({ length: 20 }, (_, index) => `${index}`.padEnd(500, ".")))
+      yield* self.sendAll(Array.from({ length: 60 }, (_, index) => `${index}`.padEnd(500, ".")))
       yield* settle
       const before = peer.heard.size()
       for (let beat = 1; beat <= 50; beat++) {
@@ -104,7 +104,7 @@ describe("in memory: a peer that reads slowly", () => {
           Effect.sync(() => peer.flow.resume()),
           settle
         )
-        expect(peer.heard.size() - before).toBe(beat * 100)
+        expect(peer.heard.size() - before).toBe(beat * 500)
       }
       expect(yield* self.isOpen).toBe(true)
       expect(peer.frames().every(({ opcode }) => opcode === Frame.Opcode.text)).toBe(true)

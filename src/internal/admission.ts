@@ -2,6 +2,7 @@
 
 import type * as Flow from "../Flow.js"
 import { type Refusal, refusalOf } from "../protocol/head.js"
+import { parseIp } from "../protocol/ip.js"
 
 /** Connections that are being told that there is no room. Beyond so many there is no room for that either. */
 const maxTurnedAway = 1_000
@@ -52,18 +53,16 @@ export class Admission {
   }
 }
 
+/** RFC 4291 2.5.5.2: IPv4 inside of IPv6. */
+const mappedPrefix = "0,0,0,0,0,0,0,0,0,0,255,255"
+/** RFC 4291 2.5.3. */
+const loopback = "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1"
+
 /** What counts as one address: of IPv6 the first 64 bits, for that is the least that anybody is given. */
 const networkOf = (hostname: string): string | undefined => {
-  const mapped = hostname.toLowerCase().startsWith("::ffff:") ? hostname.slice(7) : hostname
-  if (mapped.startsWith("127.") || mapped === "::1" || mapped === "localhost") return undefined
-  if (!mapped.includes(":")) return mapped
-  const [head = "", tail] = mapped.split("%", 1).join("").split("::", 2)
-  const groups = head === "" ? [] : head.split(":")
-  const behind = tail === undefined || tail === "" ? [] : tail.split(":")
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - groups.length - behind.length)
-  const all = [...groups, ...Array.from({ length: zeros }, () => "0"), ...behind]
-  return `${all
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(":")}::/64`
+  const ip = parseIp(hostname.split("%", 1).join(""))
+  if (ip === undefined) return hostname === "localhost" ? undefined : hostname
+  const v4 = ip.length === 4 ? ip : ip.subarray(0, 12).join() === mappedPrefix ? ip.subarray(12) : undefined
+  if (v4 === undefined) return ip.join() === loopback ? undefined : `${ip.subarray(0, 8).join()}/64`
+  return v4[0] === 127 ? undefined : v4.join(".")
 }

@@ -25,7 +25,7 @@ const closes = Effect.gen(function* () {
 /** A line of the shell, in which `$cli` is the command. */
 const shell = (line: string, env: Readonly<Record<string, string>> = {}) =>
   Effect.gen(function* () {
-    const command = `${process.execPath} --import tsx ${file}`
+    const command = `${process.execPath} ${file}`
     const { exit } = yield* program("bash", ["-c", line], { env: { ...env, cli: command } })
     const { code, stderr, stdout } = yield* exit
     return { code, stderr, stdout }

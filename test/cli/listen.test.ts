@@ -136,7 +136,7 @@ describe("listen", () => {
   it.scopedLive("ends quietly with 0, and its connections with 1001, when nobody reads on", () =>
     Effect.gen(function* () {
       const line = `$cli listen 0 --json | { read -r line; echo $line; }; echo \${PIPESTATUS[0]}`
-      const cliLine = `${process.execPath} --import tsx ${file}`
+      const cliLine = `${process.execPath} ${file}`
       const child = yield* program("bash", ["-c", line], { env: { cli: cliLine } })
       const [, url = ""] = yield* child.line(/"listening","url":"(.*)"/)
       const socket = yield* connect(url)

@@ -7,7 +7,7 @@ import { type Pty, pty } from "../fixtures/pty.js"
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 const command = (args: ReadonlyArray<string>, options?: Parameters<typeof pty>[1]) =>
-  pty([process.execPath, "--import", "tsx", file, ...args], options)
+  pty([process.execPath, file, ...args], options)
 
 /** The command in a terminal, connected to an echo server, and the server's end of the connection. */
 const connected = (args: ReadonlyArray<string> = [], env: Readonly<Record<string, string>> = {}) =>

@@ -91,6 +91,15 @@ describe("taking up to a limit", () => {
     )
   })
 
+  it("ends between two pieces where the limit is there", () => {
+    const output = new Output()
+    const [first, second] = [wire(2, pattern(1000)), wire(2, pattern(10))]
+    output.made(first)
+    output.made(second)
+    expect([output.take(first.length), output.size]).toEqual([[first], second.length])
+    expect(output.take(first.length)).toEqual([second])
+  })
+
   it("puts what is written meanwhile behind the rest", () => {
     const output = new Output()
     output.binary(pattern(20_000), undefined)

@@ -22,6 +22,8 @@ import type { Meter } from "./backlog.js"
 import { FrameQueue, type Piece } from "./frameQueue.js"
 import { Outflow, type SlowConsumer } from "./outflow.js"
 import { Pings, type Settle } from "./pings.js"
+import { type Reader, Readers, type Wake } from "./readers.js"
+import { turn } from "./turn.js"
 
 export interface EngineOptions extends Limits {
   readonly role: Role
@@ -40,8 +42,6 @@ export interface EngineOptions extends Limits {
 
 /** How a connection ended: by the protocol, or by the transport. */
 export type Ending = Outcome | IoError
-
-type Wake = () => void
 
 const compactAt = 1024
 
@@ -62,15 +62,17 @@ export class Engine implements Flow.Handler, Events {
   /** The way out. */
   readonly out: Outflow
   private readonly connection: Connection
+  /** Messages from `taken` to `filled`; the places are used again, for a new array for each read would be most of the cost. */
   private inbox: Array<Message> = []
   private taken = 0
+  private filled = 0
   private inboxWeight = 0
   private frames: FrameQueue | undefined = undefined
   private discarding = false
   private paused = true
   private heard = false
   private concluding = false
-  private readers: Array<Wake> = []
+  private readonly readers = new Readers()
   private readonly pings = new Pings()
   /** Messages since the meter was told. */
   private received = 0
@@ -167,7 +169,7 @@ export class Engine implements Flow.Handler, Events {
     this.ending ??= error ?? this.connection.outcome
     this.out.close()
     this.beginClosing()
-    wake(this.readers)
+    this.readers.wake()
     this.pings.end()
     this.onDone()
   }
@@ -177,7 +179,7 @@ export class Engine implements Flow.Handler, Events {
     this.out.flush()
     const { outcome } = this.connection
     if (outcome !== undefined && this.ending === undefined) this.conclude(outcome)
-    if (this.readers.length > 0 && this.readable) wake(this.readers)
+    if (this.readers.some && this.readable) this.wakeReaders()
     if (!this.paused && this.ending === undefined && !this.connection.isClosing && this.crowded) this.pause()
   }
 
@@ -185,6 +187,13 @@ export class Engine implements Flow.Handler, Events {
   private get crowded(): boolean {
     const { weight } = this
     return weight > 0 && weight >= this.options.receiveBufferSize
+  }
+
+  /** The readers run now, and what they send leaves at once. */
+  private wakeReaders(): void {
+    this.out.cork()
+    turn.run(this.readers)
+    this.out.uncork()
   }
 
   private pause(): void {
@@ -211,7 +220,7 @@ export class Engine implements Flow.Handler, Events {
   message(message: Message): void {
     this.received++
     if (this.isDropping()) return
-    this.inbox.push(message)
+    this.inbox[this.filled++] = message
     this.inboxWeight += weigh(message)
   }
 
@@ -234,20 +243,30 @@ export class Engine implements Flow.Handler, Events {
 
   /** Whether a reader needn't wait: something is there, or nothing will come. */
   get readable(): boolean {
-    return this.ending !== undefined || this.taken < this.inbox.length || (this.frames?.readable ?? false)
+    return this.ending !== undefined || this.taken < this.filled || (this.frames?.readable ?? false)
+  }
+
+  /** The next message that is there, which stays there. Knows nothing of frames. */
+  peek(): Message | undefined {
+    return this.taken < this.filled ? this.inbox[this.taken] : undefined
   }
 
   /** The next message that is there. */
   take(): Message | undefined {
     if (this.frames !== undefined) return this.afterTake(this.frames.takeMessage())
-    const message = this.inbox[this.taken]
+    const message = this.peek()
     if (message === undefined) return undefined
     // What was taken must not be kept alive until the inbox is empty, which it may never be.
     this.inbox[this.taken++] = ""
     this.inboxWeight -= weigh(message)
-    // A reader that never quite catches up must not let the taken ones pile up in front.
-    if (this.taken === this.inbox.length || this.taken >= compactAt) {
-      this.inbox = this.inbox.slice(this.taken)
+    if (this.taken === this.filled) {
+      if (this.filled > compactAt) this.inbox = []
+      this.taken = 0
+      this.filled = 0
+    } else if (this.taken >= compactAt) {
+      // A reader that never quite catches up must not let the taken ones pile up in front.
+      this.inbox = this.inbox.slice(this.taken, this.filled)
+      this.filled -= this.taken
       this.taken = 0
     }
     return this.afterTake(message)
@@ -260,9 +279,11 @@ export class Engine implements Flow.Handler, Events {
       for (let next = this.take(); next !== undefined; next = this.take()) all.push(next)
       return all
     }
-    const all = this.taken === 0 ? this.inbox : this.inbox.slice(this.taken)
+    const { inbox, taken, filled } = this
+    const all = taken === 0 && filled === inbox.length ? inbox : inbox.slice(taken, filled)
     this.inbox = []
     this.taken = 0
+    this.filled = 0
     this.inboxWeight = 0
     return this.afterTake(all)
   }
@@ -293,10 +314,9 @@ export class Engine implements Flow.Handler, Events {
     return this.frames
   }
 
-  /** Calls `reader` once, when it needn't wait any more; answers how to take that back. */
-  whenReadable(reader: Wake): () => void {
-    this.readers.push(reader)
-    return () => remove(this.readers, reader)
+  /** Calls `wake` once, when the reader needn't wait any more. */
+  whenReadable(reader: Reader, wake: Wake): void {
+    this.readers.add(reader, wake)
   }
 
   /** Drops what was received, and what will be: nobody is left to take it. */
@@ -411,13 +431,4 @@ export class Engine implements Flow.Handler, Events {
     this.ending ??= error
     this.flow.destroy()
   }
-}
-
-const wake = (waiting: Array<Wake>): void => {
-  for (const resume of waiting.splice(0)) resume()
-}
-
-const remove = (waiting: Array<Wake>, wake: Wake): void => {
-  const index = waiting.indexOf(wake)
-  if (index >= 0) waiting.splice(index, 1)
 }

@@ -149,8 +149,7 @@ export class NodeFlow implements Flow {
   }
 
   private readonly onData = (chunk: Uint8Array): void => {
-    // A Buffer's `slice` is a view where a Uint8Array's is a copy, so a handler gets the latter.
-    this.handler.data(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length))
+    this.handler.data(chunk)
   }
 
   private readonly onEnd = (): void => {

@@ -5,6 +5,7 @@ import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Effectable from "effect/Effectable"
 import * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
@@ -19,6 +20,7 @@ import type { ConnectionClosed, ProtocolError, WebSocketError } from "../WebSock
 import type { Driven } from "./driver.js"
 import { endsWell } from "./endings.js"
 import { closing, fromBreach, fromEnding } from "./errors.js"
+import type { Reader } from "./readers.js"
 import { receiver, sender } from "./streaming.js"
 
 /** What became of a message: it was handed to the connection, or dropped since the peer is slow. */
@@ -50,7 +52,7 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
       if (taken !== undefined) return Effect.succeed(taken)
       return engine.ending === undefined ? wait : fail
     })
-    const wait = Effect.async<A, WebSocketError>((resume) => Effect.sync(engine.whenReadable(() => resume(receive))))
+    const wait = Effect.async<A, WebSocketError>((resume) => engine.whenReadable(thisFiber(), () => resume(receive)))
     return receive
   }
 
@@ -75,15 +77,19 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
   const sending = sendingUnless(() => engine.out.busy)
   const room = Effect.async<void>((resume) => Effect.sync(engine.out.whenWritable(() => resume(Effect.void))))
 
+  const sendNow = (
+    message: Message | Prepared,
+    options: SendOptions | undefined
+  ): Effect.Effect<Sent, WebSocketError> => {
+    if (!engine.isOpen) return fail
+    const fate = engine.out.busy ? engine.out.decide(options?.droppable ?? true) : "send"
+    if (fate === "drop") return dropped
+    if (fate === "wait") return Effect.zipRight(room, send(message, options))
+    const breach = engine.out.send(message, options?.compress, options?.droppable)
+    return breach === undefined ? sent : Effect.fail(fromBreach(breach, address))
+  }
   const send = (message: Message | Prepared, options?: SendOptions): Effect.Effect<Sent, WebSocketError> =>
-    Effect.suspend(() => {
-      if (!engine.isOpen) return fail
-      const fate = engine.out.busy ? engine.out.decide(options?.droppable ?? true) : "send"
-      if (fate === "drop") return dropped
-      if (fate === "wait") return Effect.zipRight(room, send(message, options))
-      const breach = engine.out.send(message, options?.compress, options?.droppable)
-      return breach === undefined ? sent : Effect.fail(fromBreach(breach, address))
-    })
+    new Sending(sendNow, message, options)
 
   /** Never waits: what would have to is dropped. */
   const offer = (message: Message | Prepared, options?: SendOptions): Effect.Effect<Sent, WebSocketError> =>
@@ -177,16 +183,51 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
         over = true
         return Option.match(endOfMessages(error), { onNone: () => Effect.void, onSome: Effect.fail })
       })
-      const readable = Effect.async<void>((resume) => Effect.sync(engine.whenReadable(() => resume(Effect.void))))
-      return Effect.whileLoop({
+      /**
+       * Handles messages as long as no fiber is needed for that; answers what one is needed for. What it is given to do
+       * takes its message when it begins: whoever is interrupted before has taken nothing.
+       */
+      const withoutFiber = (): Effect.Effect<unknown, WebSocketError | E, R> | undefined => {
+        for (let message = engine.peek(); message !== undefined; message = engine.peek()) {
+          const handling = attempt(handler, message)
+          if (!(handling instanceof Sending)) return taking(message, handling)
+          engine.take()
+          const outcome = handling.commit()
+          if (outcome !== sent && outcome !== dropped) return outcome
+        }
+        return engine.readable ? Effect.void : undefined
+      }
+      const taking = (message: Message, handling: Effect.Effect<unknown, E, R>) =>
+        Effect.suspend(() => {
+          if (engine.peek() !== message) return Effect.void
+          engine.take()
+          return handling
+        })
+      const more = Effect.async<unknown, WebSocketError | E, R>((resume) => {
+        const fiber = thisFiber()
+        const wait = () =>
+          engine.whenReadable(fiber, () => {
+            const next = over ? Effect.void : withoutFiber()
+            if (next === undefined) wait()
+            else resume(next)
+          })
+        wait()
+      })
+      const loop = Effect.whileLoop({
         while: () => !over,
         body: (): Effect.Effect<unknown, WebSocketError | E, R> => {
           const message = engine.take()
           if (message !== undefined) return handler(message)
-          return engine.ending === undefined ? readable : end
+          return engine.ending === undefined ? more : end
         },
         step: constVoid
       })
+      return Effect.ensuring(
+        loop,
+        Effect.sync(() => {
+          over = true
+        })
+      )
     })
 
   return {
@@ -215,6 +256,38 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
     closed
   }
 }
+
+/** A message to be sent. It is known by its class to `run`, which needs no fiber for it as long as it needn't wait. */
+class Sending extends Effectable.Class<Sent, WebSocketError> {
+  constructor(
+    private readonly send: (
+      message: Message | Prepared,
+      options: SendOptions | undefined
+    ) => Effect.Effect<Sent, WebSocketError>,
+    private readonly message: Message | Prepared,
+    private readonly options: SendOptions | undefined
+  ) {
+    super()
+  }
+
+  commit(): Effect.Effect<Sent, WebSocketError> {
+    return this.send(this.message, this.options)
+  }
+}
+
+const attempt = <E, R>(
+  handler: (message: Message) => Effect.Effect<unknown, E, R>,
+  message: Message
+): Effect.Effect<unknown, E, R> => {
+  try {
+    return handler(message)
+  } catch (defect) {
+    return Effect.die(defect)
+  }
+}
+
+/** The fiber that this is called in. Nothing else waits here. */
+const thisFiber = (): Reader => Option.getOrThrow(Fiber.getCurrentFiber())
 
 const empty = new Uint8Array(0)
 const encoder = new TextEncoder()

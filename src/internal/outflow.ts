@@ -350,6 +350,16 @@ export class Outflow {
     }
   }
 
+  /** Whoever sends within this turn needn't see to the flush: `uncork` does. */
+  cork(): void {
+    this.flushing = true
+  }
+
+  uncork(): void {
+    this.flushing = false
+    this.flush()
+  }
+
   private readonly flushLater = (): void => {
     this.flushing = false
     this.flush()

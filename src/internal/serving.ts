@@ -5,12 +5,15 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
 import * as Runtime from "effect/Runtime"
+import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import * as CloseCode from "../CloseCode.js"
 import type * as Flow from "../Flow.js"
 import type { Driven } from "./driver.js"
 import { logFailure } from "./logs.js"
+import { turn } from "./turn.js"
 
 /** How long the end of a connection may take. */
 export interface Patience {
@@ -105,7 +108,7 @@ export const runHandler = <S extends Peer, E, RC, EH, R>(
     Effect.gen(function* () {
       const socket = yield* connection
       yield* leaveSoonAfter(visit, drainTimeout)
-      const handled = handler(socket).pipe(
+      const handled = atOnce(handler(socket)).pipe(
         Effect.tapErrorCause((cause) => logFailure(socket, cause)),
         Effect.mapError(() => new HandlerFailed())
       )
@@ -117,6 +120,12 @@ export const runHandler = <S extends Peer, E, RC, EH, R>(
       () => Effect.void
     ),
     Effect.catchAllDefect(() => Effect.void)
+  )
+
+/** Runs fibers as soon as a read wakes them, unless the application has a scheduler of its own. */
+const atOnce = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(FiberRef.get(FiberRef.currentScheduler), (current) =>
+    current === Scheduler.defaultScheduler ? Effect.withScheduler(effect, turn) : effect
   )
 
 /** What is to be known here of a socket. */

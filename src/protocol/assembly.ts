@@ -1,6 +1,6 @@
 // The bytes of one message (or frame) that arrives in pieces.
 
-import { concat } from "./bytes.js"
+import { concat, copyOf, smallCopy } from "./bytes.js"
 
 // Pieces under this size are copied together: a part of its own costs about 100
 // bytes of bookkeeping, which a peer that sends one byte at a time would multiply.
@@ -66,6 +66,9 @@ export class Assembly {
   }
 }
 
-/** `bytes[start..end)` to keep: a view if it is most of its memory, else a copy. */
-export const own = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
-  (end - start) * 2 >= bytes.buffer.byteLength ? bytes.subarray(start, end) : bytes.slice(start, end)
+/** `bytes[start..end)` to keep: a view if it is most of its memory, else a copy. Plain, whatever kind of array it is part of. */
+export const own = (bytes: Uint8Array, start: number, end: number): Uint8Array => {
+  const size = end - start
+  const isMost = size > smallCopy && size * 2 >= bytes.buffer.byteLength
+  return isMost ? new Uint8Array(bytes.buffer, bytes.byteOffset + start, size) : copyOf(bytes, start, end)
+}

@@ -11,6 +11,20 @@ export const byteAt = (bytes: { readonly [index: number]: number }, index: numbe
 export const plain = (bytes: Uint8Array): Uint8Array =>
   bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
 
+// V8 keeps so much of a typed array beside the object itself: no memory of its own to ask for, and to give back.
+export const smallCopy = 64
+
+/** A copy of `bytes[start..end)`. */
+export const copyOf = (bytes: Uint8Array, start: number, end: number): Uint8Array => {
+  const size = end - start
+  const at = bytes.byteOffset + start
+  // Unlike that of an array, the `slice` of a buffer doesn't clear the memory first.
+  if (size > smallCopy) return new Uint8Array(bytes.buffer.slice(at, at + size))
+  const copy = new Uint8Array(size)
+  for (let index = 0; index < size; index++) copy[index] = byteAt(bytes, start + index)
+  return copy
+}
+
 /** An unsigned 32-bit integer in network order. */
 export const uint32At = (bytes: Uint8Array, at: number): number =>
   ((byteAt(bytes, at) << 24) | (byteAt(bytes, at + 1) << 16) | (byteAt(bytes, at + 2) << 8) | byteAt(bytes, at + 3)) >>>

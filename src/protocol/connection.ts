@@ -15,6 +15,7 @@
 
 import * as CloseCode from "../CloseCode.js"
 import { Assembly, own } from "./assembly.js"
+import { copyOf } from "./bytes.js"
 import { type Close, checkClose, closePayload, fitReason, readClose, shortClose } from "./close.js"
 import { Decoder, type FrameSink } from "./decoder.js"
 import type { MessageExtension } from "./extension.js"
@@ -329,7 +330,7 @@ export class Connection implements FrameSink {
   private controlPayload(bytes: Uint8Array, start: number, end: number, last: boolean): Violation | undefined {
     let payload: Uint8Array
     if (last && this.control === undefined) {
-      payload = end === start ? empty : bytes.slice(start, end)
+      payload = end === start ? empty : copyOf(bytes, start, end)
     } else {
       this.control ??= new Assembly()
       this.control.append(bytes, start, end)

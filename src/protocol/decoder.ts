@@ -1,7 +1,6 @@
 // Bytes, cut anywhere, into frames. It holds no payload: each piece goes on as it
 // arrives, so what a peer declares costs nothing until it is sent.
 
-import { plain } from "./bytes.js"
 import { checkStart, Header, Known, maxHeaderSize, readHeader } from "./frame.js"
 import { mask } from "./mask.js"
 import type { Violation } from "./violation.js"
@@ -45,7 +44,7 @@ export class Decoder {
   /** Takes a chunk, and unmasks it in place. After a violation it takes nothing more. */
   push(chunk: Uint8Array): Violation | undefined {
     if (this.stopped) return undefined
-    const violation = this.advance(plain(chunk))
+    const violation = this.advance(chunk)
     this.stopped = violation !== undefined
     return violation
   }

@@ -19,8 +19,9 @@ const shortText = 24
 
 const empty = new Uint8Array(0)
 
-/** What was left of the last slab, for whoever writes next. A slab is open for one connection at a time. */
+/** What is left of the last slab, from `spareAt` on, for whoever writes next. A slab is open for one connection at a time. */
 let spare = empty
+let spareAt = 0
 let holder: Output | undefined
 
 const encoder = new TextEncoder()
@@ -31,9 +32,10 @@ const encoder = new TextEncoder()
  * was handed out is never touched again.
  */
 export class Output {
-  private readonly ready: Array<Uint8Array> = []
-  /** What is free of the slab, from `end` on; before it lies the run that isn't sealed yet. */
+  private ready: Array<Uint8Array> = []
+  /** Free from `end` on; before it, from `start` on, lies the run that isn't sealed yet. */
   private slab = empty
+  private start = 0
   private end = 0
   private sealed = 0
   /** The size of the slabs that it took beside the large one since the last `take`. */
@@ -41,7 +43,7 @@ export class Output {
 
   /** Bytes waiting. */
   get size(): number {
-    return this.sealed + this.end
+    return this.sealed + this.end - this.start
   }
 
   /** Appends a frame. `key` is undefined for an unmasked one. The payload must not change afterwards. */
@@ -99,11 +101,13 @@ export class Output {
   take(limit = Number.POSITIVE_INFINITY): Array<Uint8Array> {
     this.release()
     this.seal()
-    this.slab = empty
+    this.leave()
     this.beside = 0
     if (this.sealed > limit) return this.takeSome(limit)
+    const { ready } = this
     this.sealed = 0
-    return this.ready.splice(0)
+    this.ready = []
+    return ready
   }
 
   private takeSome(limit: number): Array<Uint8Array> {
@@ -127,7 +131,14 @@ export class Output {
     this.seal()
     holder = undefined
     spare = this.slab
+    spareAt = this.end
+    this.leave()
+  }
+
+  private leave(): void {
     this.slab = empty
+    this.start = 0
+    this.end = 0
   }
 
   /** Drops all that waits. */
@@ -152,26 +163,27 @@ export class Output {
   private reserve(size: number): void {
     if (this.slab.length - this.end >= size) return
     this.seal()
+    this.leave()
     if (holder === undefined) holder = this
     if (holder !== this) {
       // Each as large as all before it: little for one message, and few for many.
       this.slab = new Uint8Array(Math.max(Math.min(slabSize, Math.max(smallSlab, this.beside)), size))
       this.beside += this.slab.length
-    } else if (spare.length >= size) {
+    } else if (spare.length - spareAt >= size) {
       this.slab = spare
+      this.start = spareAt
+      this.end = spareAt
     } else {
       this.slab = new Uint8Array(Math.max(slabSize, size))
     }
     if (holder === this) spare = empty
-    this.end = 0
   }
 
   /** Closes the run of bytes in the slab, and leaves the rest of it for the next run. */
   private seal(): void {
-    if (this.end === 0) return
-    this.push(this.slab.subarray(0, this.end))
-    this.slab = this.slab.subarray(this.end)
-    this.end = 0
+    if (this.end === this.start) return
+    this.push(this.slab.subarray(this.start, this.end))
+    this.start = this.end
   }
 
   private push(piece: Uint8Array): void {

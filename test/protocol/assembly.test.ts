@@ -103,10 +103,28 @@ describe("an assembly", () => {
 
 describe("own", () => {
   it("is a view of memory that is half used or more, and else a copy", () => {
-    const chunk = pattern(100)
-    expect(own(chunk, 50, 100).buffer).toBe(chunk.buffer)
-    expect(own(chunk, 51, 100).buffer.byteLength).toBe(49)
+    const chunk = pattern(200)
+    expect(own(chunk, 100, 200).buffer).toBe(chunk.buffer)
+    expect(own(chunk, 101, 200).buffer.byteLength).toBe(99)
     expect(own(chunk.subarray(0, 10), 0, 10).buffer.byteLength).toBe(10)
-    for (const start of [50, 51]) expect(toHex(own(chunk, start, 100))).toBe(toHex(pattern(100).slice(start)))
+    for (const start of [100, 101]) expect(toHex(own(chunk, start, 200))).toBe(toHex(pattern(200).slice(start)))
+  })
+
+  it("is a copy if it is small, and plain if it is part of a Buffer", () => {
+    for (const [size, isView] of [
+      [0, false],
+      [1, false],
+      [64, false],
+      [65, true]
+    ] as const) {
+      const chunk = Buffer.from(pattern(size).buffer)
+      const mine = own(chunk, 0, size)
+      expect(mine.constructor).toBe(Uint8Array)
+      expect(toHex(mine)).toBe(toHex(pattern(size)))
+      expect(mine.buffer === chunk.buffer).toBe(isView)
+    }
+    const large = Buffer.from(pattern(1000).buffer, 100, 200)
+    expect(own(large, 1, 90).constructor).toBe(Uint8Array)
+    expect(toHex(own(large, 1, 90))).toBe(toHex(pattern(1000).slice(101, 190)))
   })
 })

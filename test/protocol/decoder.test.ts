@@ -129,20 +129,6 @@ describe("the decoder", () => {
     expect(toHex(plain)).toBe(toHex(wire(2, "secret")))
   })
 
-  it("hands a Buffer on as a plain Uint8Array", () => {
-    const { sink } = collect()
-    const kinds: Array<unknown> = []
-    const decoder = new Decoder(true, {
-      ...sink,
-      framePayload: (bytes, start, end, last) => {
-        kinds.push(bytes.constructor)
-        return sink.framePayload(bytes, start, end, last)
-      }
-    })
-    decoder.push(Buffer.from(wire(2, "abc", { key: 5 })))
-    expect(kinds).toEqual([Uint8Array])
-  })
-
   it("tells whether the bytes end between two frames", () => {
     const bytes = join(wire(1, "abc"), wire(1, ""))
     const ends = Array.from({ length: bytes.length + 1 }, (_, end) => decode([bytes.slice(0, end)]).atBoundary)

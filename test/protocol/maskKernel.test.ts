@@ -1,0 +1,51 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as fc from "fast-check"
+import { mask, maskWords } from "../../src/protocol/mask.js"
+import { kernel, makeKernel } from "../../src/protocol/maskKernel.js"
+
+/** The rule itself: RFC 6455 5.3. */
+const masked = (bytes: Uint8Array, start: number, end: number, key: number, phase = 0): Uint8Array =>
+  bytes.map((byte, index) =>
+    index < start || index >= end ? byte : byte ^ (key >>> (24 - 8 * ((index - start + phase) & 3)))
+  )
+
+const pattern = (size: number) => Uint8Array.from({ length: size }, (_, index) => (index * 7) % 251)
+
+describe("masking much at once", () => {
+  it("is the same by WebAssembly and without it, wherever the bytes lie", () => {
+    const sizes = fc.oneof(fc.nat(700), fc.constantFrom(65_535, 65_536, 65_537, 131_072, 200_001))
+    fc.assert(
+      fc.property(sizes, fc.nat(9), fc.nat(9), fc.integer(), fc.nat(3), (size, before, behind, key, phase) => {
+        const bytes = pattern(before + size + behind).subarray(0)
+        const expected = masked(bytes, before, before + size, key, phase)
+        const own = bytes.slice()
+        expect(mask(own, before, before + size, key, phase)).toBe((phase + size) & 3)
+        expect(Buffer.compare(own, expected)).toBe(0)
+        const words = bytes.slice()
+        // Below four bytes there may be no word to begin with.
+        if (size < 4) return
+        maskWords(words, before, before + size, (key << (8 * phase)) | (key >>> (32 - 8 * phase)))
+        expect(Buffer.compare(words, expected)).toBe(0)
+      }),
+      { numRuns: 200 }
+    )
+  })
+
+  it("is by WebAssembly here, and once made it stays", () => {
+    expect(kernel()).toBeDefined()
+    expect(kernel()).toBe(kernel())
+  })
+
+  it("does without WebAssembly where there is none, or none of its vectors", () => {
+    expect(makeKernel(undefined)).toBeUndefined()
+    class Module {
+      constructor() {
+        throw new Error("invalid opcode")
+      }
+    }
+    class Instance {
+      readonly exports = { m: { buffer: new ArrayBuffer(0) }, f: () => {} }
+    }
+    expect(makeKernel({ Module, Instance })).toBeUndefined()
+  })
+})

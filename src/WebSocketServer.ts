@@ -23,7 +23,7 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import * as Flow from "./Flow.js"
 import { checkHttp, logHttpRefusal, preparedTerms, refusalResponse, upgradeHttp } from "./internal/httpUpgrade.js"
-import { type Admit, decided, listening } from "./internal/listening.js"
+import { type Admit, type Admitted, decided, listening } from "./internal/listening.js"
 import { defaultDrainTimeout } from "./internal/options.js"
 import type { HandshakeOptions, Request, Terms } from "./internal/server.js"
 import { inVisit, runHandler, Visit } from "./internal/serving.js"
@@ -213,7 +213,11 @@ export const make = (
       address: server.listener.address,
       url: urlOf(server.listener),
       connections: server.connections,
-      serve: (handler, options) => serveWith(acceptAll, handler, options),
+      serve: (handler, { path, ...handshake } = {}) =>
+        Effect.flatMap(Effect.context(), (context) => {
+          const admitted = Effect.succeed(admittedIn(context, handler)({ data: undefined }))
+          return server.addRoute(path, handshake, () => admitted)
+        }),
       serveWith,
       serveHttp: <E, R>(app: HttpApp.Default<E, R>) =>
         Effect.flatMap(Effect.context<HttpNeeds<R>>(), (context) =>
@@ -230,6 +234,20 @@ export const make = (
 
 const acceptAll = () => Effect.succeed({ data: undefined })
 
+/** A handler with what it needs, as the server keeps it. */
+const admittedIn =
+  <A, E, R>(
+    context: Context.Context<R>,
+    handler: (socket: WebSocket.WebSocket, data: A) => Effect.Effect<unknown, E, R>
+  ) =>
+  ({ data, ...terms }: Decision<A>): Admitted => ({
+    terms,
+    handler: (socket) =>
+      Effect.mapInputContext(handler(socket, data), (own: Context.Context<Scope.Scope>) =>
+        Context.add(spanned(context, own), Scope.Scope, Context.get(own, Scope.Scope))
+      )
+  })
+
 /** A decision and a handler with what they need, as the server keeps them. */
 const admission = <A, RD, E, R>(
   decide: Decide<A, RD>,
@@ -238,14 +256,9 @@ const admission = <A, RD, E, R>(
   Effect.map(
     Effect.context<RD | R>(),
     (context) => (request) =>
-      Effect.mapInputContext(decide(request), (own: Context.Context<never>) => spanned(context, own)).pipe(
-        Effect.map(({ data, ...terms }) => ({
-          terms,
-          handler: (socket) =>
-            Effect.mapInputContext(handler(socket, data), (own: Context.Context<Scope.Scope>) =>
-              Context.add(spanned(context, own), Scope.Scope, Context.get(own, Scope.Scope))
-            )
-        }))
+      Effect.map(
+        Effect.mapInputContext(decide(request), (own: Context.Context<never>) => spanned(context, own)),
+        admittedIn(context, handler)
       )
   )
 

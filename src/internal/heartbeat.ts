@@ -1,12 +1,11 @@
 // Pings to peers, and the end of those that stay silent or idle.
 
 import type * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
 import * as CloseCode from "../CloseCode.js"
 import * as Flow from "../Flow.js"
 import { IoError } from "../WebSocketError.js"
 import type { Engine } from "./engine.js"
-import { monotonic, repeatedly } from "./timers.js"
+import { monotonic, schedule } from "./timers.js"
 
 /** In milliseconds; `Infinity` is never. */
 export interface Rhythm {
@@ -26,20 +25,21 @@ export interface Rhythm {
 export const watch = (
   engine: Engine,
   rhythm: Rhythm,
+  clock: Clock.Clock,
   onLatency: (milliseconds: number) => void
-): Effect.Effect<() => void> =>
-  Effect.flatMap(Effect.clock, (clock) =>
-    Effect.map(
-      Effect.all([
-        repeatedly(rhythm.pingInterval, pinging(engine, rhythm, clock, onLatency)),
-        repeatedly(rhythm.idleTimeout / looks, idling(engine, rhythm, clock)),
-        repeatedly(rhythm.progressTimeout / looks, stalling(engine, rhythm, clock))
-      ]),
-      (stops) => () => {
-        for (const stop of stops) stop()
-      }
-    )
+): (() => void) => {
+  const { pingInterval, idleTimeout, progressTimeout } = rhythm
+  const stops = [
+    [pingInterval, pinging] as const,
+    [idleTimeout / looks, idling] as const,
+    [progressTimeout / looks, stalling] as const
+  ].flatMap(([delay, watching]) =>
+    delay === Number.POSITIVE_INFINITY ? [] : [schedule(clock, delay, watching(engine, rhythm, clock, onLatency))]
   )
+  return () => {
+    for (const stop of stops) stop()
+  }
+}
 
 const pinging = (
   engine: Engine,

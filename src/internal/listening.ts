@@ -81,12 +81,17 @@ class Declined {
   }
 }
 
+const isDone = <A>(decision: Effect.Effect<A, unknown, unknown>): decision is Exit.Success<A, never> =>
+  Exit.isExit(decision) && Exit.isSuccess(decision)
+
 /** Lets the application decide, in bounded time, also where all else is uninterruptible. */
 export const decided = <A, R>(
   decision: Effect.Effect<A, HttpServerRespondable.Respondable, R>,
   timeout: Duration.Duration
-): Effect.Effect<A, Refusal | Declined, R> =>
-  decision.pipe(
+): Effect.Effect<A, Refusal | Declined, R> => {
+  // Where there is nothing to wait for, a time limit would be half of the cost of the handshake.
+  if (isDone(decision)) return decision
+  return decision.pipe(
     Effect.catchAll((respondable) =>
       Effect.flatMap(HttpServerRespondable.toResponse(respondable), (response) => Effect.fail(new Declined(response)))
     ),
@@ -101,6 +106,7 @@ export const decided = <A, R>(
       )
     )
   )
+}
 
 /** Listens until the scope closes. */
 export const listening = (listen: ListenOptions, options: ListeningOptions) =>
@@ -143,10 +149,12 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
 
     const admit = (flow: Flow.Flow, visit: Visit, head: RequestHead, leaves: Leaves) =>
       Effect.gen(function* () {
-        yield* Effect.timeoutFail(Deferred.await(served), {
-          duration: handshakeTimeout,
-          onTimeout: () => refusalOf(503, "the server has no handler yet")
-        })
+        if (routes.size === 0) {
+          yield* Effect.timeoutFail(Deferred.await(served), {
+            duration: handshakeTimeout,
+            onTimeout: () => refusalOf(503, "the server has no handler yet")
+          })
+        }
         const route = yield* routeFor(head.target)
         yield* Effect.withFiberRuntime((fiber) => Effect.sync(() => enroll(route.visits, fiber, visit)))
         const handshake = { ...options, ...given(route.handshake) }

@@ -1,21 +1,45 @@
 // The opening handshake over a flow, as effects: a head read, an answer written.
 
-import type * as Duration from "effect/Duration"
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as Flow from "../Flow.js"
-import type { Complete, HeadReader, Refusal } from "../protocol/head.js"
+import { type Complete, type HeadReader, type Refusal, refusalOf } from "../protocol/head.js"
 import { IoError } from "../WebSocketError.js"
+import { schedule } from "./timers.js"
+
+/** How long a head may take, and how one is refused that takes longer. */
+interface Deadline {
+  readonly time: Duration.Duration
+  readonly refusal: () => Refusal
+}
+
+const none: Deadline = { time: Duration.infinity, refusal: () => refusalOf(408, "") }
 
 /** Reads a head. What follows it comes along as `rest`; the flow is left paused. */
 export const readHead = <Head>(
   flow: Flow.Flow,
-  reader: HeadReader<Head>
+  reader: HeadReader<Head>,
+  deadline: Deadline = none
+): Effect.Effect<Complete<Head>, Refusal | IoError> =>
+  Effect.clockWith((clock) => readHeadBy(clock, flow, reader, deadline))
+
+const readHeadBy = <Head>(
+  clock: Clock.Clock,
+  flow: Flow.Flow,
+  reader: HeadReader<Head>,
+  { time, refusal }: Deadline
 ): Effect.Effect<Complete<Head>, Refusal | IoError> =>
   Effect.async((resume) => {
+    const late = schedule(clock, Duration.toMillis(time), () => {
+      settle(Effect.fail(refusal()))
+      return undefined
+    })
     const settle = (result: Effect.Effect<Complete<Head>, Refusal | IoError>) => {
+      late()
       flow.pause()
       flow.attach(Flow.silent)
       resume(result)
@@ -40,7 +64,10 @@ export const readHead = <Head>(
       close: (error) => (error === undefined ? ended() : settle(Effect.fail(error)))
     })
     flow.resume()
-    return Effect.sync(() => flow.attach(Flow.silent))
+    return Effect.sync(() => {
+      late()
+      flow.attach(Flow.silent)
+    })
   })
 
 /**

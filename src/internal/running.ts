@@ -53,7 +53,7 @@ export const runConnection = (
     meter.opened()
     const logEnd = yield* logLife({ role, url, remoteAddress, span })
     let latency: number | undefined
-    const stopWatching = yield* watch(engine, rhythm(role, options), (milliseconds) => {
+    const stopWatching = watch(engine, rhythm(role, options), yield* Effect.clock, (milliseconds) => {
       latency = milliseconds
       meter.latency(milliseconds)
     })

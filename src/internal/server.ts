@@ -250,7 +250,10 @@ export const readRequest = (
   limits: Limits,
   timeout: Duration.Duration
 ): Effect.Effect<Complete<RequestHead>, Refusal | HandshakeError> =>
-  readHead(flow, requestReader(limits)).pipe(
+  readHead(flow, requestReader(limits), {
+    time: timeout,
+    refusal: () => refusalOf(408, "no whole request came in time")
+  }).pipe(
     Effect.catchTag(
       "IoError",
       (cause) =>
@@ -259,8 +262,7 @@ export const readRequest = (
           address: Flow.formatAddress(flow.remoteAddress),
           cause
         })
-    ),
-    Effect.timeoutFail({ duration: timeout, onTimeout: () => refusalOf(408, "no whole request came in time") })
+    )
   )
 
 /** Answers with a refusal, and ends the connection, in bounded time. */

@@ -1,18 +1,18 @@
 // The life of a server's connection beside its protocol: its handler, and its end when the server ends.
 
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
-import * as Runtime from "effect/Runtime"
 import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import * as CloseCode from "../CloseCode.js"
 import type * as Flow from "../Flow.js"
 import type { Driven } from "./driver.js"
 import { logFailure } from "./logs.js"
+import { schedule } from "./timers.js"
 import { turn } from "./turn.js"
 
 /** How long the end of a connection may take. */
@@ -138,16 +138,14 @@ class HandlerFailed {
 
 /** Interrupts the fiber that asks for it when its connection has been over for so long. */
 const leaveSoonAfter = (visit: Visit, drainTimeout: Duration.Duration): Effect.Effect<void> =>
-  Effect.flatMap(Effect.runtime(), (runtime) =>
+  Effect.clockWith((clock) =>
     Effect.withFiberRuntime((fiber) => {
       visit.onOver(() => {
-        const patience = Runtime.runFork(runtime)(
-          Effect.zipRight(
-            Effect.sleep(drainTimeout),
-            Effect.sync(() => fiber.unsafeInterruptAsFork(FiberId.none))
-          )
-        )
-        fiber.addObserver(() => patience.unsafeInterruptAsFork(FiberId.none))
+        const stop = schedule(clock, Duration.toMillis(drainTimeout), () => {
+          fiber.unsafeInterruptAsFork(FiberId.none)
+          return undefined
+        })
+        fiber.addObserver(stop)
       })
       return Effect.void
     })

@@ -3,7 +3,7 @@
 
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 
 /** Is called when its time has come; answers how long it wants to sleep again, in milliseconds, or ends. */
@@ -27,13 +27,12 @@ export const monotonic = (clock: Clock.Clock): number => Number(clock.unsafeCurr
  * {@link monotonic} has it.
  * It may come late by a sixty-fourth of its delay, so that many are looked at in one go.
  */
-export const repeatedly = (delay: number, look: Look): Effect.Effect<() => void> =>
-  delay === Number.POSITIVE_INFINITY
-    ? Effect.succeed(() => {})
-    : Effect.flatMap(Effect.clock, (clock) => {
-        const timers = timersOf(clock)
-        return Effect.map(timers.add(look, delay), (timer) => () => timers.remove(timer))
-      })
+export const schedule = (clock: Clock.Clock, delay: number, look: Look): (() => void) => {
+  if (delay === Number.POSITIVE_INFINITY) return () => {}
+  const timers = timersOf(clock)
+  const timer = timers.add(look, delay)
+  return () => timers.remove(timer)
+}
 
 const batches = 64
 
@@ -46,13 +45,12 @@ class Timers {
 
   constructor(private readonly clock: Clock.Clock) {}
 
-  add(look: Look, delay: number): Effect.Effect<Timer> {
-    return Effect.suspend(() => {
-      const timer: Timer = { look, due: 0, queue: undefined, stopped: false }
-      this.enqueue(timer, delay)
-      // Whoever is due before the fiber wakes has to wake it.
-      return timer.due < this.wakesAt ? Effect.as(this.restart, timer) : Effect.succeed(timer)
-    })
+  add(look: Look, delay: number): Timer {
+    const timer: Timer = { look, due: 0, queue: undefined, stopped: false }
+    this.enqueue(timer, delay)
+    // Whoever is due before the fiber wakes has to wake it.
+    if (timer.due < this.wakesAt) this.restart()
+    return timer
   }
 
   remove(timer: Timer): void {
@@ -80,17 +78,13 @@ class Timers {
     queue.add(timer)
   }
 
-  private readonly restart: Effect.Effect<void> = Effect.suspend(() => {
+  private restart(): void {
     const old = this.running
     this.wakesAt = this.nextWake()
-    // Timers are added where nothing may be interrupted; the fiber must be all the same.
-    return Effect.forkDaemon(Effect.interruptible(this.loop)).pipe(
-      Effect.tap((fiber) => {
-        this.running = fiber
-      }),
-      Effect.zipRight(old === undefined ? Effect.void : Fiber.interruptFork(old))
-    )
-  })
+    // A fiber of nobody's: whoever adds a timer may end long before the others.
+    this.running = Effect.runFork(Effect.withClock(this.loop, this.clock))
+    old?.unsafeInterruptAsFork(FiberId.none)
+  }
 
   private readonly loop: Effect.Effect<void> = Effect.suspend(() => {
     this.wakesAt = this.nextWake()

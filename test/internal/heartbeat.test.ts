@@ -36,7 +36,7 @@ const watched = (rhythm: Partial<Rhythm>, options: Partial<EngineOptions> = {}) 
     )
     engine.start(new Uint8Array(0))
     const latencies: Array<number> = []
-    const stop = yield* watch(
+    const stop = watch(
       engine,
       {
         pingInterval: never,
@@ -46,8 +46,9 @@ const watched = (rhythm: Partial<Rhythm>, options: Partial<EngineOptions> = {}) 
         progressTimeout: never,
         ...rhythm
       },
+      clock,
       (milliseconds) => latencies.push(milliseconds)
-    ).pipe(Effect.withClock(clock))
+    )
     yield* settle
     const sent = () => {
       const frames: Array<Frame.Frame> = []

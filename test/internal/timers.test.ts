@@ -1,9 +1,12 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Fiber, Supervisor, TestClock } from "effect"
-import { repeatedly } from "effect-websocket/internal/timers"
+import { schedule } from "effect-websocket/internal/timers"
 import * as fc from "fast-check"
 import { settle } from "../fixtures/heard.js"
 import { ManualClock } from "../fixtures/manualClock.js"
+
+const repeatedly = (delay: number, look: (now: number) => number | undefined) =>
+  Effect.map(Effect.clock, (clock) => schedule(clock, delay, look))
 
 /** How much later than asked for a timer may come, of its delay. */
 const lateness = 1 / 64

@@ -1,98 +1,94 @@
-// `npm run bench`: echo servers beside each other in one run, interleaved, medians of the rounds.
-// BENCH_ROUNDS (default 5) and BENCH_SECONDS (default 1) for each measurement; names as arguments select workloads.
+// `npm run bench`: us and our peers beside each other in one run, interleaved, medians of the rounds.
+//
+//   npm run bench -- [WORKLOAD...] [--servers NAME,...] [--rounds N] [--seconds S] [--quick] [--list]
+//                    [--compare REVISION] [--write] [--page]
+//
+// A workload is any part of its name. `--servers run,loop,ws` measures these alone. `--compare` measures our forms as
+// they are beside those of another revision. `--write` keeps the results and makes docs/performance.md of them;
+// `--page` makes it anew of what was kept.
 
-import { type ChildProcess, fork } from "node:child_process"
-import { load, type Workload } from "./load.js"
+import { build } from "./build.js"
+import { comparing } from "./compare.js"
+import { isOurs } from "./kinds.js"
+import { installPeers, openFiles } from "./machine.js"
+import { Loader, type ServerKind } from "./processes.js"
+import { writePage } from "./report/page.js"
+import { keep, kept, type Measured, resultsOf } from "./report/results.js"
+import { printed } from "./report/table.js"
+import { settings } from "./settings.js"
+import { workloads } from "./workloads/all.js"
+import { Servers } from "./workloads/bench.js"
 
-const workloads: ReadonlyArray<Workload> = [
-  { name: "16 B:1:1", size: 16, connections: 1, inFlight: 1 },
-  { name: "16 B:100:1", size: 16, connections: 100, inFlight: 1 },
-  { name: "16 B:100:32", size: 16, connections: 100, inFlight: 32 },
-  { name: "1 KiB text:100:32", size: 1024, connections: 100, inFlight: 32, text: true },
-  { name: "64 KiB:100:1", size: 65_536, connections: 100, inFlight: 1 },
-  { name: "1 MiB:1:4", size: 1_048_576, connections: 1, inFlight: 4 }
-]
+const wanted = workloads.filter(
+  ({ full = false, group, name }) => settings.wants(`${group} ${name}`) && !(settings.quick && full)
+)
 
-const kinds = ["run", "loop", "batch", "stream", "ws", "raw"]
-
-const rounds = Number(process.env["BENCH_ROUNDS"] ?? 5)
-const seconds = Number(process.env["BENCH_SECONDS"] ?? 1)
-const selected = process.argv.slice(2)
-
-interface Server {
-  readonly kind: string
-  readonly port: number
-  readonly process: ChildProcess
-}
-
-const answer = <A>(child: ChildProcess, read: (message: unknown) => A | undefined): Promise<A> =>
-  new Promise((resolve, reject) => {
-    const onExit = () => reject(new Error("a server ended"))
-    child.once("exit", onExit)
-    child.once("message", (message) => {
-      child.off("exit", onExit)
-      const value = read(message)
-      if (value === undefined) reject(new Error("an answer that wasn't expected"))
-      else resolve(value)
-    })
-  })
-
-const field = (message: unknown, name: string): unknown =>
-  typeof message === "object" && message !== null
-    ? Object.entries(message).find(([key]) => key === name)?.[1]
-    : undefined
-
-const start = async (kind: string): Promise<Server> => {
-  const child = fork(new URL("./server.ts", import.meta.url), [kind], { execArgv: ["--import", "tsx"] })
-  const port = await answer(child, (message) => Number(field(message, "port")))
-  return { kind, port, process: child }
-}
-
-/** CPU time in microseconds that a server has used since it began. */
-const cpu = (server: Server): Promise<number> => {
-  const time = answer(server.process, (message) => {
-    const used = field(message, "cpu")
-    return Number(field(used, "user")) + Number(field(used, "system"))
-  })
-  server.process.send("cpu")
-  return time
-}
-
-const median = (values: ReadonlyArray<number>): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
-
-const servers = await Promise.all(kinds.map(start))
-try {
-  console.log("size:connections:in flight | server CPU us per message (times faster than ws) and thousands per second")
-  for (const workload of workloads.filter(({ name }) => selected.length === 0 || selected.includes(name))) {
-    const perMessage = new Map<string, Array<number>>(kinds.map((kind) => [kind, []]))
-    const rates = new Map<string, Array<number>>(kinds.map((kind) => [kind, []]))
-    // The first round warms up and doesn't count.
-    for (let round = 0; round <= rounds; round++) {
-      for (const server of servers) {
-        const before = await cpu(server)
-        const { messages, perSecond } = await load(
-          server.port,
-          workload,
-          round === 0 ? 0.5 : seconds,
-          server.kind === "raw"
-        )
-        const used = (await cpu(server)) - before
-        if (round === 0) continue
-        perMessage.get(server.kind)?.push(used / messages)
-        rates.get(server.kind)?.push(perSecond)
+const measureAll = async (
+  kindsOf: (kinds: ReadonlyArray<ServerKind>) => ReadonlyArray<ServerKind>,
+  built: (kind: ServerKind) => string,
+  here: string,
+  reference: (name: string) => string
+): Promise<ReadonlyArray<Measured>> => {
+  const measured: Array<Measured> = []
+  const loader = Loader.start(here)
+  const allowed = openFiles()
+  try {
+    for (const bench of wanted) {
+      const { connections = 0, figures, group, name } = bench
+      const kinds = kindsOf(bench.kinds)
+      if (kinds.length === 0) continue
+      if (connections + 500 > allowed) {
+        console.log(`${name}: left out, as only ${allowed} files may be open (ulimit -n)\n`)
+        continue
+      }
+      // Each workload has its own: what one leaves behind in a process isn't measured with the next.
+      const servers = new Servers(built)
+      try {
+        const rounds = await bench.measure({ loader, ...settings, kinds, built, server: servers.get })
+        const result = { group, name, figures, rounds }
+        measured.push(result)
+        console.log(printed(result, reference))
+      } finally {
+        await servers.stop()
       }
     }
-    const reference = median(perMessage.get("ws") ?? [])
-    console.log(
-      workload.name.padEnd(18),
-      ...kinds.map((kind) => {
-        const cost = median(perMessage.get(kind) ?? [])
-        const rate = median(rates.get(kind) ?? [])
-        return `| ${kind} ${cost.toFixed(2)} (${(reference / cost).toFixed(2)}) ${(rate / 1000).toFixed(1)}k `
-      })
-    )
+  } finally {
+    loader.stop()
   }
-} finally {
-  for (const server of servers) server.process.kill()
+  return measured
+}
+
+if (settings.list) {
+  for (const { kinds, name } of workloads) console.log(`${name.padEnd(36)} ${kinds.map(({ name }) => name).join(" ")}`)
+} else if (settings.page) {
+  writePage(kept())
+} else {
+  if (settings.write && !settings.complete) throw new Error("the page needs all workloads and all servers")
+  installPeers()
+  const here = await build("current")
+  const chosen = (kinds: ReadonlyArray<ServerKind>) => kinds.filter(({ name }) => settings.wantsServer(name))
+  if (settings.compare === undefined) {
+    const measured = await measureAll(
+      chosen,
+      () => here,
+      here,
+      () => "ws"
+    )
+    const results = resultsOf(measured, settings)
+    keep(results, settings.write)
+    if (settings.write) writePage(results)
+  } else {
+    await comparing(settings.compare, async (revision, there) => {
+      const both = (kinds: ReadonlyArray<ServerKind>) =>
+        chosen(kinds)
+          .filter(isOurs)
+          .flatMap((kind) => [{ ...kind, name: `${kind.name} @${revision}`, revision }, kind])
+      await measureAll(
+        both,
+        (kind) => (kind.revision === undefined ? here : there),
+        here,
+        (name) => `${name.replace(/ @.*/, "")} @${revision}`
+      )
+    })
+  }
 }

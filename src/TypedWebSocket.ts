@@ -53,8 +53,11 @@ import type { ProtocolError, WebSocketError } from "./WebSocketError.js"
 export interface TypedWebSocket<out In, in Out, out RIn = never, out ROut = never, out E = DecodeError> {
   /** The connection itself, for all that isn't about messages. */
   readonly socket: WebSocket.WebSocket
-  /** Sends a value. One that can't be encoded fails with `EncodeError`, and nothing is sent. */
-  readonly send: (value: Out) => Effect.Effect<void, EncodeError | WebSocketError, ROut>
+  /**
+   * Sends a value, and tells whether it was sent or dropped, as the `slowConsumer` of the connection says. One that
+   * can't be encoded fails with `EncodeError`, and nothing is sent.
+   */
+  readonly send: (value: Out) => Effect.Effect<WebSocket.Sent, EncodeError | WebSocketError, ROut>
   /** Sends values in order. All are encoded first, and if one can't be, none is sent. */
   readonly sendAll: (values: Iterable<Out>) => Effect.Effect<void, EncodeError | WebSocketError, ROut>
   /** Sends all that it is given, chunk by chunk as `sendAll`. Doesn't close. */

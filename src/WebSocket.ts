@@ -152,7 +152,7 @@ export interface WebSocket {
    * `compress` decides in place of the threshold.
    *
    * Tells whether the message was `"sent"`, that is, handed to the connection, or `"dropped"`, which only a
-   * `slowConsumer` option does. Pings, pongs and Close frames overtake messages that wait.
+   * `slowConsumer` option does. Pings and pongs overtake messages that wait; a Close leaves behind them.
    */
   readonly send: (message: Message | Prepared, options?: SendOptions) => Effect.Effect<Sent, WebSocketError>
   /**

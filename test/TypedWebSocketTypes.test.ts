@@ -50,7 +50,7 @@ describe("TypedWebSocket: types", () => {
       expectTypeOf(typed.sink).toEqualTypeOf<Sink.Sink<void, Out, never, MessageCodec.EncodeError | Ends>>()
       expectTypeOf(typed.send).parameter(0).toEqualTypeOf<Out>()
       expectTypeOf(typed.send({ _tag: "Out", n: 1 })).toEqualTypeOf<
-        Effect.Effect<void, MessageCodec.EncodeError | Ends>
+        Effect.Effect<WebSocket.Sent, MessageCodec.EncodeError | Ends>
       >()
       expectTypeOf(typed.run(({ at }) => Effect.fail(at))).toEqualTypeOf<
         Effect.Effect<void, MessageCodec.DecodeError | Ends | Date>

@@ -64,6 +64,16 @@ describe("the package", () => {
     expect(Object.keys(manifest.scripts).filter((name) => hooks.includes(name))).toEqual([])
   })
 
+  it("is published for all, with a statement of where it was built", () => {
+    expect(manifest.publishConfig).toEqual({ access: "public", provenance: true })
+    expect(manifest).not.toHaveProperty("private")
+  })
+
+  it("publishes what is built, its sources and its changelog, and nothing else", () => {
+    expect(manifest.files).toEqual(["dist", "!dist/examples", "src", "!src/cli", "CHANGELOG.md"])
+    expect(manifest).not.toHaveProperty("bundleDependencies")
+  })
+
   it("offers each public module in its index under the module's own name", () => {
     const modules = readdirSync("src")
       .filter((name) => name.endsWith(".ts") && name !== "index.ts")
@@ -85,6 +95,27 @@ describe("the package", () => {
 describe("the lockfile", () => {
   it("names no host to install from", () => {
     expect(JSON.stringify(lock)).not.toMatch(/"resolved":|registry/)
+  })
+
+  it("has a hash for each package, but for binaries of other platforms", () => {
+    const packages = Object.entries(lock.packages).filter(([path]) => path !== "")
+    expect(packages.length).toBeGreaterThan(100)
+    const without = packages.filter(([, entry]) => !("integrity" in entry))
+    expect(without.filter(([, entry]) => !("optional" in entry && "cpu" in entry)).map(([path]) => path)).toEqual([])
+  })
+
+  it("holds exact versions of what is developed with", () => {
+    const versions = Object.values(manifest.devDependencies)
+    expect(versions.filter((version) => !/^\d+\.\d+\.\d+$/.test(version))).toEqual([])
+  })
+
+  it("lets no package run a script when it is installed", () => {
+    const scripted = Object.entries(lock.packages)
+      .filter(([, entry]) => "hasInstallScript" in entry)
+      .map(([path]) => path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length))
+    // Whatever npm makes of them: it ignores all scripts, and each of these by name.
+    expect(readFileSync(".npmrc", "utf8")).toMatch(/^ignore-scripts=true$/m)
+    expect(Object.entries(manifest.allowScripts)).toEqual(scripted.sort().map((name) => [name, false]))
   })
 
   it("is of the version and the dependencies of the manifest", () => {

@@ -86,6 +86,51 @@ describe("README.md", () => {
     )
   }
 
+  it.scopedLive("has a broadcast that all hear alike", () =>
+    Effect.gen(function* () {
+      const port = yield* freePort
+      const server = yield* tsx(yield* snippet("broadcast.ts", "Broadcast.make", "port: 8082", `port: ${port}`))
+      const exit = yield* Effect.fork(server.exit)
+      const open = connecting(`ws://127.0.0.1:${port}/`).pipe(
+        Effect.raceFirst(Effect.flatMap(Fiber.join(exit), (ended) => Effect.dieMessage(JSON.stringify(ended))))
+      )
+      const [first, second] = [yield* open, yield* open]
+      const heard = yield* second.receive
+      expect(heard).toMatch(/^\d{4}-\d\d-\d\dT/)
+      yield* Effect.repeat(first.receive, { until: (message) => message === heard })
+      expect(yield* second.receive).toBe(yield* first.receive)
+      yield* server.kill("SIGTERM")
+      expect((yield* first.closed).code).toBe(1001)
+    }).pipe(Effect.provide(NodeNetwork.layer))
+  )
+
+  it.scopedLive("sends a file as one message, and receives it as one", () =>
+    Effect.gen(function* () {
+      const file = yield* snippet("files.ts", "receiveFile", "const ", "export const ")
+      // Without what is exported in place of what is local to a function.
+      writeFileSync(file, readFileSync(file, "utf8").replaceAll("    export const ", "    const "))
+      const [from, to] = [join(folder, "from.bin"), join(folder, "to.bin")]
+      writeFileSync(from, Buffer.alloc(5_000_000, "abcdefghij"))
+      writeFileSync(
+        join(folder, "both.ts"),
+        `import { NodeContext, NodeRuntime } from "@effect/platform-node"
+        import { Deferred, Effect, Layer } from "effect"
+        import { NodeNetwork, WebSocket, WebSocketServer } from "effect-websocket"
+        import { receiveFile, sendFile } from "./files.js"
+        Effect.gen(function* () {
+          const done = yield* Deferred.make()
+          const { serve, url } = yield* WebSocketServer.make({ port: 0, maxPayloadSize: 1e9, maxFragments: 1e9 })
+          yield* serve((socket) => Effect.intoDeferred(receiveFile(socket, ${JSON.stringify(to)}), done))
+          yield* sendFile(yield* WebSocket.connect(url), ${JSON.stringify(from)})
+          yield* Deferred.await(done)
+        }).pipe(Effect.scoped, Effect.provide(Layer.merge(NodeNetwork.layer, NodeContext.layer)), NodeRuntime.runMain)`
+      )
+      const both = yield* tsx(join(folder, "both.ts"))
+      expect(yield* both.exit).toMatchObject({ code: 0, stderr: [] })
+      expect(readFileSync(to).equals(readFileSync(from))).toBe(true)
+    })
+  )
+
   it.scopedLive("has a test that passes", () =>
     Effect.gen(function* () {
       const file = yield* snippet("echo.test.ts", "it.layer(Test)", "answers with what it got", "passes")

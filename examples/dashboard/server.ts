@@ -9,7 +9,7 @@ import { type Duration, Effect, Layer, Schedule } from "effect"
 import { Broadcast, NodeNetwork, type WebSocket, WebSocketServer } from "effect-websocket"
 import * as Gauges from "./gauges.js"
 
-const page = HttpServerResponse.html(readFileSync(new URL("index.html", import.meta.url), "utf8")).pipe(
+const page = HttpServerResponse.html(readFileSync(new URL("page.html", import.meta.url), "utf8")).pipe(
   HttpServerResponse.setHeaders({
     "cache-control": "no-cache",
     "content-security-policy":
@@ -38,7 +38,8 @@ const Live = (every: Duration.DurationInput) =>
         // Made into bytes once, however many windows there are; and a slow one delays no other.
         yield* hub.publish(topic, JSON.stringify({ type: "sample", sample }))
       })
-      yield* Effect.forkScoped(Effect.repeat(measure, Schedule.fixed(every)))
+      // Not at once: what it costs to start would be the largest value for minutes.
+      yield* Effect.forkScoped(Effect.schedule(measure, Schedule.fixed(every)))
 
       const show = (socket: WebSocket.WebSocket) =>
         Effect.gen(function* () {

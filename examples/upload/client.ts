@@ -17,7 +17,7 @@ const width = 40
 
 /** `[########------------------------]  25 %  1.2 of 4.8 MB` */
 const bar = (received: number, size: number): string => {
-  const share = size === 0 ? 1 : received / size
+  const share = size === 0 ? 1 : Math.min(1, received / size)
   const done = Math.round(share * width)
   const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1)
   const percent = `${Math.round(share * 100)}`.padStart(3)
@@ -37,15 +37,17 @@ const upload = (file: string | undefined) =>
       yield* Config.string("URL").pipe(Config.withDefault("ws://127.0.0.1:8090/upload"))
     )
 
+    const follow = Effect.gen(function* () {
+      while (true) {
+        const progress = yield* Schema.decodeUnknown(Schema.parseJson(Progress))(yield* socket.receive)
+        yield* show(bar(progress.received, size))
+        if (progress.sha256 !== undefined) return yield* Console.log(`\nsha256 ${progress.sha256}`)
+      }
+    })
+
     yield* socket.send(yield* Schema.encode(Schema.parseJson(Offer))({ name: basename(file), size }))
     // Reading the disk pauses while the network is behind.
-    yield* Effect.forkScoped(socket.sendBinaryStream(files.stream(file)))
-
-    while (true) {
-      const progress = yield* Schema.decodeUnknown(Schema.parseJson(Progress))(yield* socket.receive)
-      yield* show(bar(progress.received, size))
-      if (progress.sha256 !== undefined) return yield* Console.log(`\nsha256 ${progress.sha256}`)
-    }
+    yield* Effect.all([socket.sendBinaryStream(files.stream(file)), follow], { concurrency: 2, discard: true })
   })
 
 upload(path).pipe(

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
 import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
@@ -27,7 +28,7 @@ import { refused } from "./meters.js"
 import type { ConnectionOptions } from "./options.js"
 import type { runConnection } from "./running.js"
 import { agree, answer, check, type HandshakeOptions, type Request, readRequest, refuse, type Terms } from "./server.js"
-import { drain, type Patience, runHandler, Visit } from "./serving.js"
+import { drain, type Patience, runHandler, schedulerIn, Visit } from "./serving.js"
 import { type Facts, handshakeSpan } from "./tracing.js"
 
 /** The socket as a handler gets it. */
@@ -207,6 +208,7 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
 
     // The span that the server is started in is no parent of what its clients do for days.
     const fork = Runtime.runFork(Runtime.updateContext(yield* Effect.runtime<never>(), Context.omit(Tracer.ParentSpan)))
+    const scheduler = schedulerIn(yield* FiberRef.get(FiberRef.currentScheduler))
     yield* Effect.addFinalizer(() => shutDown)
     const listener = yield* network
       .listen(listen, (flow) => {
@@ -216,7 +218,7 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
           return flow.destroy()
         }
         const visit = new Visit(flow)
-        enroll(visits, fork(handle(flow, visit, entered.refusal, [entered.leave])), visit)
+        enroll(visits, fork(handle(flow, visit, entered.refusal, [entered.leave]), { scheduler }), visit)
       })
       .pipe(Scope.extend(door))
     yield* Effect.annotateLogs(Effect.logDebug("WebSocket server listens"), {

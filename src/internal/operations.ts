@@ -36,6 +36,7 @@ export interface SendOptions {
 const sent: Effect.Effect<Sent> = Effect.succeed("sent")
 const dropped: Effect.Effect<Sent> = Effect.succeed("dropped")
 
+// Most connections use few of these, and there may be very many: what is more than a closure is made when it is used.
 export const operations = ({ engine, reading }: Driven, address: string) => {
   // One error value for all who ask, made when the first one does.
   let failure: Effect.Effect<never, WebSocketError> | undefined
@@ -161,17 +162,18 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
       return breach === undefined ? Effect.asVoid(Fiber.await(reading)) : Effect.fail(fromBreach(breach, address))
     })
 
-  const closed: Effect.Effect<ConnectionClosed, Exclude<WebSocketError, ConnectionClosed>> = Fiber.await(reading).pipe(
-    Effect.zipRight(fail),
-    Effect.catchTag("ConnectionClosed", Effect.succeed)
+  const closed: Effect.Effect<ConnectionClosed, Exclude<WebSocketError, ConnectionClosed>> = Effect.suspend(() =>
+    Fiber.await(reading).pipe(Effect.zipRight(fail), Effect.catchTag("ConnectionClosed", Effect.succeed))
   )
 
   /** The end of the messages, for whoever takes them all: not an error if it was a clean one. */
   const endOfMessages = (error: WebSocketError): Option.Option<WebSocketError> =>
     endsWell(error) ? Option.none() : Option.some(error)
 
-  const messages = Stream.repeatEffectChunkOption(
-    Effect.mapBoth(receiveAll, { onFailure: endOfMessages, onSuccess: Chunk.unsafeFromArray })
+  const messages = Stream.suspend(() =>
+    Stream.repeatEffectChunkOption(
+      Effect.mapBoth(receiveAll, { onFailure: endOfMessages, onSuccess: Chunk.unsafeFromArray })
+    )
   )
 
   const run = <E, R>(
@@ -236,7 +238,7 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
     receive,
     receiveAll,
     receiveFrame,
-    receiveStream: receiver(lent),
+    receiveStream: Effect.suspend(() => receiver(lent)),
     messages,
     run,
     send,
@@ -251,7 +253,7 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
     sendPing: control(Wire.ping),
     sendPong: control(Wire.pong),
     sendFrame,
-    sink: Sink.forEachChunk(sendAll),
+    sink: Sink.suspend(() => Sink.forEachChunk(sendAll)),
     close,
     closed
   }

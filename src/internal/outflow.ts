@@ -8,7 +8,8 @@
 import type * as Flow from "../Flow.js"
 import type { Connection, Message } from "../protocol/connection.js"
 import * as Wire from "../protocol/frame.js"
-import type { Prepared } from "../protocol/prepared.js"
+import { Prepared } from "../protocol/prepared.js"
+import { noMessage } from "../protocol/rules.js"
 import type { Sender } from "../protocol/sender.js"
 import type { Breach } from "../protocol/violation.js"
 import { Backlog, type Meter } from "./backlog.js"
@@ -163,7 +164,9 @@ export class Outflow {
 
   /** Sends a message. Only while open. */
   send(message: Message | Prepared, compress?: boolean, droppable = true): Breach | undefined {
-    const breach = this.sender.checkMessage()
+    // What comes out of JSON may have any length, and be as little of a message as it likes.
+    const isMessage = typeof message === "string" || message instanceof Uint8Array || message instanceof Prepared
+    const breach = isMessage ? this.sender.checkMessage() : noMessage
     // What has been accepted is dropped only where the connection's own option says so, not for a broadcast's sake.
     if (breach === undefined) {
       this.accept(message, compress, droppable && this.options.slowConsumer === "dropOldest", false)

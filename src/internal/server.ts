@@ -126,12 +126,32 @@ export const check = (
       target: head.target,
       url: `${seen.secure ? "wss" : "ws"}://${seen.host ?? offer.host}${head.target}`,
       headers,
-      cookies: Cookies.parseHeader(headers["cookie"] ?? ""),
+      cookies: cookiesOf(headers["cookie"] ?? ""),
       subprotocols: offer.subprotocols,
       origin: offer.origin,
       remoteAddress: seen.remoteAddress,
       secure: seen.secure
     }
+  }
+}
+
+/** By name, of which a client may choose any: without a prototype, so that there are no others (RFC 6265 5.4). */
+const cookiesOf = (header: string): Readonly<Record<string, string>> => {
+  const cookies: Record<string, string> = Object.create(null)
+  for (const pair of header.split(";")) {
+    const [name = "", value] = pair.split(/=(.*)/s, 2).map((part) => part.trim())
+    if (value === undefined || name in cookies) continue
+    const unquoted = value.startsWith('"') && value.endsWith('"') && value.length > 1 ? value.slice(1, -1) : value
+    cookies[name] = decodedOf(unquoted)
+  }
+  return cookies
+}
+
+const decodedOf = (value: string): string => {
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return value
   }
 }
 

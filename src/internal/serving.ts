@@ -108,7 +108,7 @@ export const runHandler = <S extends Peer, E, RC, EH, R>(
     Effect.gen(function* () {
       const socket = yield* connection
       yield* leaveSoonAfter(visit, drainTimeout)
-      const handled = atOnce(handler(socket)).pipe(
+      const handled = handler(socket).pipe(
         Effect.tapErrorCause((cause) => logFailure(socket, cause)),
         Effect.mapError(() => new HandlerFailed())
       )
@@ -122,10 +122,14 @@ export const runHandler = <S extends Peer, E, RC, EH, R>(
     Effect.catchAllDefect(() => Effect.void)
   )
 
-/** Runs fibers as soon as a read wakes them, unless the application has a scheduler of its own. */
+/** The scheduler for whoever handles connections, unless the application has one of its own. */
+export const schedulerIn = (current: Scheduler.Scheduler): Scheduler.Scheduler =>
+  current === Scheduler.defaultScheduler ? turn : current
+
+/** Runs fibers as soon as a read wakes them. */
 const atOnce = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(FiberRef.get(FiberRef.currentScheduler), (current) =>
-    current === Scheduler.defaultScheduler ? Effect.withScheduler(effect, turn) : effect
+    Effect.withScheduler(effect, schedulerIn(current))
   )
 
 /** What is to be known here of a socket. */
@@ -163,7 +167,7 @@ export const inVisit = <E, R>(
 ): Effect.Effect<void, E, R> =>
   Effect.uninterruptible(
     // A daemon: its parent's end would wait for it, however long the handler takes.
-    Effect.flatMap(Effect.forkDaemon(Effect.interruptible(run)), (fiber) =>
+    Effect.flatMap(Effect.forkDaemon(atOnce(Effect.interruptible(run))), (fiber) =>
       Effect.interruptible(Fiber.await(fiber)).pipe(
         Effect.onInterrupt(() => drain(new Map([[fiber, visit]]), patience)),
         Effect.flatMap((exit) => (Exit.isInterrupted(exit) ? Effect.void : exit))

@@ -18,4 +18,6 @@ export const interleaved = breach(
   "a message must end before the next one begins (RFC 6455 5.4)"
 )
 
+export const noMessage = breach(CloseCode.unsupportedData, "a message is a string or a Uint8Array")
+
 export const invalidText = breach(CloseCode.invalidPayload, "a text message must be UTF-8 (RFC 6455 8.1)")

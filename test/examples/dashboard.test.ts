@@ -31,6 +31,29 @@ const open = (browser: Browser, url: string) => Effect.tap(browser.open(url), (p
 const windowsAre = (page: Page, count: number) =>
   page.until(`document.querySelector("#windows output").textContent === "${count}"`)
 
+/** All of it is to be seen. */
+const widen = (page: Page) =>
+  page.send("Emulation.setDeviceMetricsOverride", { width: 1200, height: 800, deviceScaleFactor: 1, mobile: false })
+
+/** How many pixels of a picture of the page have the colour of a card's curve, in its plot, beside the dot at the end. */
+const inkOf = (page: Page, card: string) =>
+  Effect.flatMap(page.screenshot, (png) =>
+    page.evaluate(`(async () => {
+      const png = Uint8Array.from(atob("${Buffer.from(png).toString("base64")}"), (byte) => byte.charCodeAt(0))
+      const picture = await createImageBitmap(new Blob([png]))
+      const canvas = new OffscreenCanvas(picture.width, picture.height).getContext("2d")
+      canvas.drawImage(picture, 0, 0)
+      const { x, y, width, height } = document.querySelector("#${card} .plot").getBoundingClientRect()
+      const { data } = canvas.getImageData(x, y - 2, width - 10, height + 4)
+      const hue = getComputedStyle(document.querySelector("#${card} .curve")).stroke.match(/\\d+/g).map(Number)
+      let ink = 0
+      for (let at = 0; at < data.length; at += 4) {
+        if (hue.every((part, index) => Math.abs(part - data[at + index]) < 8)) ink++
+      }
+      return ink
+    })()`)
+  )
+
 describe("examples/dashboard, in Chromium", () => {
   it.scopedLive("shows the same in two windows, and draws it", () =>
     Effect.gen(function* () {
@@ -52,6 +75,13 @@ describe("examples/dashboard, in Chromium", () => {
         expect(yield* first.evaluate(`Number(document.querySelector("#${name} output").textContent) >= 0`)).toBe(true)
       }
       expect(yield* first.evaluate(`samples.at(-1).memory > 20`)).toBe(true)
+      // What the paths say is to be seen: a line, and the longer the more.
+      yield* first.until(`samples.length > 10`)
+      yield* first.send("Page.bringToFront")
+      yield* widen(first)
+      for (const name of ["cpu", "memory", "delay", "windows"]) {
+        expect(yield* inkOf(first, name)).toBeGreaterThan(15)
+      }
       yield* second.close
       yield* windowsAre(first, 1)
     })
@@ -74,18 +104,34 @@ describe("examples/dashboard, in Chromium", () => {
     })
   )
 
-  it.scopedLive("tells the values at a point, fits on a phone, and is light or dark as wanted", () =>
+  it.scopedLive("tells the values where the pointer is, fits on a phone, and is light or dark as wanted", () =>
     Effect.gen(function* () {
       const browser = yield* launch()
       const server = yield* start(0)
       const page = yield* open(browser, server.page)
       yield* page.until(`samples.length > 5`)
-      const pointed = yield* page.evaluate(`(() => {
-        pointed = 1 - 3 / (kept - 1)
-        draw()
-        return [document.querySelector("#memory output").textContent, samples.at(-4).memory.toFixed(1)]
+      yield* widen(page)
+      // Three samples from the right edge.
+      const spot = yield* page.evaluate(`(() => {
+        const { bottom, left, top, width } = document.querySelector("#memory .plot").getBoundingClientRect()
+        return { x: left + width * (1 - 3 / (kept - 1)), y: (top + bottom) / 2 }
       })()`)
-      expect(Array.isArray(pointed) && pointed[0]).toBe(Array.isArray(pointed) && pointed[1])
+      yield* page.send("Input.dispatchMouseEvent", { type: "mouseMoved", ...(spot instanceof Object ? spot : {}) })
+      yield* page.until(
+        `pointed !== undefined && [...document.querySelectorAll(".cross")].every(({ hidden }) => !hidden)`
+      )
+      for (const name of ["cpu", "memory", "delay"]) {
+        expect(
+          yield* page.evaluate(
+            `document.querySelector("#${name} output").textContent === samples.at(-4)["${name}"].toFixed(1)`
+          )
+        ).toBe(true)
+      }
+      expect(yield* page.evaluate(`new Date(samples.at(-4).at).toLocaleTimeString() === $("when").textContent`)).toBe(
+        true
+      )
+      yield* page.send("Input.dispatchMouseEvent", { type: "mouseMoved", x: 1, y: 1 })
+      yield* page.until(`[...document.querySelectorAll(".cross")].every(({ hidden }) => hidden)`)
       yield* page.send("Emulation.setDeviceMetricsOverride", {
         ...{ width: 360, height: 640, deviceScaleFactor: 1, mobile: true }
       })

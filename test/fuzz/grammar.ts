@@ -103,8 +103,8 @@ const someExtensions = (random: Random): string => {
   return text
 }
 
-const judgeExtensions = (random: Random): Verdict => {
-  const text = someExtensions(random)
+/** Whether `ws` makes the same of a list of extensions. */
+export const judgeExtensions = (text: string): Verdict => {
   const ours = parseExtensions(text)
   const say = `extensions ${JSON.stringify(text)}: ${JSON.stringify(ours)}`
   if ("_tag" in ours) {
@@ -144,7 +144,7 @@ export const fuzzGrammar = async (seed: number, most: number, goOn: () => boolea
   for (; count < most && goOn(); count++) {
     const random = new Random((seed + Math.imul(count, 0x9e3779b1)) | 0)
     try {
-      const verdict = count % 2 === 0 ? judgeFrame(random) : judgeExtensions(random)
+      const verdict = count % 2 === 0 ? judgeFrame(random) : judgeExtensions(someExtensions(random))
       if (verdict === "accepted") accepted++
       else if (verdict !== undefined) return { count, accepted, failure: verdict.failure }
     } catch (error) {

@@ -211,12 +211,19 @@ const read = <Head>(reader: HeadReader<Head>, text: string, random: Random) => {
     : undefined
 }
 
-const judge = async (seed: number): Promise<"accepted" | { readonly failure: string } | undefined> => {
+type Verdict = "accepted" | { readonly failure: string } | undefined
+
+const judge = (seed: number): Promise<Verdict> => {
   const random = new Random(seed)
   const asServer = random.oneIn(2)
   const text = asServer
     ? lines(random, random.pick(requests), neededByServer)
     : lines(random, random.pick(responses), neededByClient)
+  return judgeHead(asServer, text, random, seed)
+}
+
+/** Whether both sides make the same of a head, if we accept it. It is cut at random. */
+export const judgeHead = async (asServer: boolean, text: string, random: Random, seed: number): Promise<Verdict> => {
   try {
     let ours: Meaning
     let upgraded: boolean

@@ -3,11 +3,13 @@
 //   FUZZ_SECONDS   how long to run (60); 0 is without a limit
 //   FUZZ_STREAMS   how many streams at most (without a limit)
 //   SEED           where to start (the time)
+//   FUZZ_CORPUS    "write": what the guide has found new is added to its corpus
 //
 // Exits 1 with the smallest input it finds for a disagreement.
 
 import { word } from "./compare.js"
 import { fuzzGrammar } from "./grammar.js"
+import { runGuided } from "./guided.js"
 import { fuzzHeads } from "./heads.js"
 import { corpus, judge, run } from "./run.js"
 
@@ -41,7 +43,7 @@ const report = await run(seed, most, (streams) => {
     told = elapsed()
     console.log(`${streams} streams, ${Math.round(streams / told)} per second`)
   }
-  return elapsed() < seconds * 0.8
+  return elapsed() < seconds * 0.4
 })
 console.log(
   `${report.streams} streams, ${report.bytes} bytes, ${Math.round(report.streams / elapsed())} streams per second`
@@ -61,3 +63,15 @@ for (const [name, fuzz] of [
   )
   if (failure !== undefined) fail(failure)
 }
+
+// The rest of the time is the guide's, a sixth of it for each target.
+const share = Number.isFinite(seconds) ? Math.max(1, (seconds - elapsed()) / 6) : 600
+const keep = process.env["FUZZ_CORPUS"] === "write"
+const failure = await runGuided(seed, share, keep, ({ corpus, count, features, name, seconds }) =>
+  console.log(
+    `${name}: ${count} inputs, ${Math.round(count / seconds)} per second; ${corpus.length} of them cover ${features}`
+  )
+)
+if (failure !== undefined) fail(failure)
+// Node's HTTP server of the comparison has no end of its own.
+process.exit(0)

@@ -18,6 +18,8 @@ declare module "ws" {
     cleanup(): void
   }
 
+  export const subprotocol: { readonly parse: (header: string) => ReadonlySet<string> }
+
   export const extension: {
     readonly parse: (header: string) => { [name: string]: Array<{ [parameter: string]: Array<string | true> }> }
   }

@@ -126,6 +126,38 @@ export const slowConsumerSuite = (name: string, network: Layer.Layer<Network>): 
         expect(numbers.slice(-9)).toEqual(upTo(9).map((index) => count - 9 + index))
         yield* finish({ peer, socket })
       }))
+
+    test("gets all that must not be dropped: once accepted it stays, and it waits for room that others make", ({
+      peer,
+      socket
+    }) =>
+      Effect.gen(function* () {
+        peer.flow.pause()
+        yield* Effect.addFinalizer(() => peer.destroy)
+        const accepted: Array<number> = []
+        let count = 0
+        while ((yield* socket.dropped) < 30) {
+          // Each third one, until those alone take all the room.
+          const droppable = count % 3 !== 0
+          const fate = yield* socket.offer(message(count), { droppable })
+          if (!droppable && fate === "sent") accepted.push(count)
+          count++
+          yield* settle
+        }
+        const waiting = yield* Effect.fork(socket.send(message(count), { droppable: false }))
+        yield* settle
+        expect(waiting.unsafePoll()).toBeNull()
+        const dropped = yield* socket.dropped
+        peer.flow.resume()
+        expect(yield* Fiber.join(waiting)).toBe("sent")
+        yield* untilNumber(peer, count)
+        const numbers = numbersOf(peer)
+        expect(numbers).toEqual([...numbers].sort((a, b) => a - b))
+        expect(numbers.filter((index) => index % 3 === 0)).toEqual(count % 3 === 0 ? [...accepted, count] : accepted)
+        expect(accepted.length).toBeGreaterThan(3)
+        expect(numbers.length + dropped).toBe(count + 1)
+        yield* finish({ peer, socket })
+      }))
   })
 
   describe(`${name}: a slow consumer, "close"`, () => {

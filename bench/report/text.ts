@@ -1,0 +1,98 @@
+// What the page says around its figures.
+
+export const head = `# Performance
+
+<!-- Made by \`npm run bench -- --write\`: change bench/report, not this file. -->
+
+What a message, a handshake and a quiet connection cost, beside other servers and clients in the same run. The figure to
+look at is **server CPU time per message**: it is steady, and says how many messages a core can do at the most.
+Throughput depends as much on the load generator, on the other core.
+
+\`\`\`sh
+npm run bench                               # all of this, some ten minutes
+npm run bench -- --quick                    # a part of it, in some three minutes
+npm run bench -- "16 B" --servers run,ws    # some workloads, some servers
+npm run bench -- --compare HEAD~1           # our forms now, and at another revision
+npm run bench:micro                         # the parts: masks, UTF-8, frames, wake-ups
+\`\`\`
+
+Each server is a process of its own, plain JavaScript without a loader; another process makes the load with raw
+sockets and frames that were encoded before, and compares what comes back. The servers take turns in short rounds, first in
+one order, then in the other; what is told is the median of the rounds, and ratios are medians of each round's ratio. The
+processor time is that of the server's process from before the first message of a round until all echoes are back.`
+
+export const groups: Readonly<Record<string, { readonly title: string; readonly text: string }>> = {
+  echo: {
+    title: "Echo",
+    text: `Size : connections : messages in flight on each connection. Binary unless it says text. In parentheses how many
+times less CPU than \`ws\` a message takes. With one in flight, each message is a read, a wake-up and a write of its own; with 32,
+what comes with one read is worked on together, and leaves in one write.`
+  },
+  deflate: {
+    title: "Compression",
+    text: `permessage-deflate, messages of 1 KiB of JSON over 100 connections, compressed both ways by each server's defaults
+but for the threshold. \`bytes per answer\` tells what that achieves.`
+  },
+  broadcast: {
+    title: "Broadcast",
+    text: "One text message of 1 KiB to all connections, one in a turn of the event loop."
+  },
+  "fan-in": {
+    title: "Fan-in",
+    text: "Many connections that send bursts, and get one short answer for each. Messages are counted, not answered."
+  },
+  handshakes: {
+    title: "Opening handshakes",
+    text: `New connections, 50 at once, with the headers of a browser; \`wss\` with a key on P-256, and no session resumed. \`raw\` answers
+without reading what was asked.`
+  },
+  idle: {
+    title: "Idle connections",
+    text: `10,000 connections that have echoed one message of 1 KiB each, and are quiet: growth of RSS after garbage was collected.
+\`raw\` is what Node's own socket takes; what the kernel takes beside (of both ends together, halved) isn't in any process.`
+  },
+  client: {
+    title: "Clients",
+    text: `CPU time of the client, over 100 connections in one process: messages received in rounds of 32, each answered with one; and
+sent in rounds of 32, when one asks for them.`
+  },
+  streamed: {
+    title: "Messages larger than memory",
+    text: "One message of 1 GiB, in pieces of 256 KiB, none of which is kept."
+  }
+}
+
+export const names = `## The names
+
+| | |
+|---|---|
+| \`run\` | ours: \`socket.run((message) => socket.send(message))\`, a handler that needn't suspend |
+| \`handler\` | ours: \`socket.run\` with an \`Effect.gen\` of two steps |
+| \`suspending\` | ours: \`socket.run\` with a handler that yields to other fibers before it answers |
+| \`loop\` | ours: \`Effect.gen\` with a loop of \`yield* socket.send(yield* socket.receive)\` |
+| \`batch\` | ours: \`receiveAll\` and \`sendAll\` |
+| \`stream\` | ours: \`Stream.run(socket.messages, socket.sink)\` |
+| \`broadcast\`, \`offer\` | ours: \`Broadcast.publish\`; a loop of \`socket.offer\` with a prepared message |
+| \`ws\`, \`ws+native\` | \`ws\` with callbacks, without and with its native addon \`bufferutil\` |
+| \`platform\` | \`@effect/platform-node\`: \`NodeSocketServer.makeWebSocket\` with \`runRaw\`, over \`ws\` |
+| \`faye\` | \`faye-websocket\` |
+| \`undici\` | the client of \`undici\`, which is Node's own \`WebSocket\` |
+| \`bun\` | \`Bun.serve\`, another runtime: its sockets and its framing are native code |
+| \`raw\` | \`node:net\` that writes back what it reads, with no framing at all: the limit of Node's sockets |
+
+uWebSockets.js isn't in the npm registry, so it isn't measured here.`
+
+export const limits = `## What the numbers do not show
+
+- One machine, one kernel, the loopback device: no latency, no loss, no network card. Where a network is slow, all of these wait for it.
+- A system call costs more or less on other machines, above all in virtual ones, and with one message in flight most of
+  the time is spent in them. There the ratios move towards 1.
+- Handlers that do nothing. A handler that parses JSON or asks a database makes all differences between libraries smaller.
+- Defaults differ. Ours answers for backpressure, limits, UTF-8 and a heartbeat; \`ws\` has no heartbeat and lets what is sent pile
+  up, and so does Bun up to its limit. \`faye\` validates, too; \`raw\` checks nothing.
+- Bursts: 32 in flight come as 32 frames in one write of the client. Peers that send them one by one are between the two rows.
+- The load generator is JavaScript as well. Its own time for a message is told, and where it is above the server's, the throughput is its
+  throughput; the server's CPU time isn't touched by that, but for less being there to be read at once.
+- Memory is after garbage collection. A server under load holds more, in all of them.
+- Latencies are those of a closed loop, where nobody sends before the answer is there: they tell what a turn takes, not what happens
+  when messages come faster than they can be served.`

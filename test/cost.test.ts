@@ -1,0 +1,192 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Effect, Either, Fiber, Scheduler, Stream } from "effect"
+import { Frame, WebSocket } from "effect-websocket"
+import { inUse } from "./fixtures/heap.js"
+import { settle } from "./fixtures/heard.js"
+import { upgradeRequest } from "./fixtures/rawPeer.js"
+import { ScriptedFlow } from "./fixtures/scriptedFlow.js"
+
+// What work costs, in counts that don't depend on the machine, so that a change that makes it more expensive is seen.
+// Times are measured by `npm run bench`.
+
+type Handler = (socket: WebSocket.WebSocket) => Effect.Effect<unknown, unknown>
+
+const echoes: Readonly<Record<string, Handler>> = {
+  "run with a handler": (socket) => socket.run((message) => socket.send(message)),
+  "run with an Effect.gen handler": (socket) =>
+    socket.run((message) =>
+      Effect.gen(function* () {
+        yield* socket.send(yield* Effect.succeed(message))
+      })
+    ),
+  "a loop over receive and send": (socket) =>
+    Effect.gen(function* () {
+      while (true) yield* socket.send(yield* socket.receive)
+    }),
+  "a loop over receiveAll and sendAll": (socket) =>
+    Effect.gen(function* () {
+      while (true) yield* socket.sendAll(yield* socket.receiveAll)
+    }),
+  "messages into the sink": (socket) => Stream.run(socket.messages, socket.sink)
+}
+
+/** Counts how often a fiber is woken up. Fibers don't yield of themselves, which they do after so many steps. */
+class CountingScheduler implements Scheduler.Scheduler {
+  wakeUps = 0
+  shouldYield(): false {
+    return false
+  }
+  scheduleTask(...scheduled: Parameters<Scheduler.Scheduler["scheduleTask"]>): void {
+    this.wakeUps++
+    Scheduler.defaultScheduler.scheduleTask(...scheduled)
+  }
+}
+
+/** A server's connection, over a flow in the hands of the test; with the fiber that it is served in. */
+const connected = (handler: Handler, scheduler: Scheduler.Scheduler = Scheduler.defaultScheduler) =>
+  Effect.acquireRelease(
+    Effect.gen(function* () {
+      const flow = new ScriptedFlow()
+      const serving = yield* WebSocket.accept(flow).pipe(
+        Effect.flatMap(handler),
+        Effect.scoped,
+        Effect.ignore,
+        Effect.withScheduler(scheduler),
+        Effect.forkDaemon
+      )
+      yield* settle
+      flow.handler.data(new TextEncoder().encode(upgradeRequest()))
+      yield* settle
+      expect(Buffer.concat(flow.written).toString()).toContain("101 Switching Protocols")
+      flow.written = []
+      return { flow, serving }
+    }),
+    ({ flow, serving }) =>
+      Effect.zipRight(
+        Effect.sync(() => flow.close()),
+        Fiber.interrupt(serving)
+      )
+  ).pipe(Effect.map(({ flow }) => flow))
+
+const inRead = 32
+const payload = new Uint8Array(16).fill(0x5a)
+const frame = (role: Frame.Role): Uint8Array =>
+  Either.getOrThrow(Frame.encode(Frame.make({ opcode: 2, payload }), role))
+const echo = Buffer.concat(Array.from({ length: inRead }, () => frame("server")))
+
+/** What one read brings: memory of its own, for messages are unmasked in place. */
+const reads = (count: number): ReadonlyArray<Uint8Array> => {
+  const read = Buffer.concat(Array.from({ length: inRead }, () => frame("client")))
+  return Array.from({ length: count }, () => new Uint8Array(read))
+}
+
+describe("32 messages in one read, echoed", () => {
+  for (const [form, handler] of Object.entries(echoes)) {
+    it.scopedLive(`leave in one write, and take one wake-up: ${form}`, () =>
+      Effect.gen(function* () {
+        const scheduler = new CountingScheduler()
+        const flow = yield* connected(handler, scheduler)
+        scheduler.wakeUps = 0
+        const count = 20
+        for (const read of reads(count)) {
+          flow.handler.data(read)
+          yield* settle
+        }
+        expect(Buffer.concat(flow.written).equals(Buffer.concat(Array.from({ length: count }, () => echo)))).toBe(true)
+        // One more where the memory that frames are written into comes to its end.
+        expect(flow.written.length).toBeLessThanOrEqual(count + 1)
+        expect(scheduler.wakeUps).toBeLessThanOrEqual(count)
+      })
+    )
+  }
+})
+
+/** Bytes; twice as many as it takes now, and more where `Effect.gen` has the greatest part of it. */
+const mostGarbage: Readonly<Record<string, number>> = {
+  "run with a handler": 1000,
+  "run with an Effect.gen handler": 6000,
+  "a loop over receive and send": 3000,
+  "a loop over receiveAll and sendAll": 1200,
+  "messages into the sink": 1800
+}
+
+const median = (values: ReadonlyArray<number>): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
+
+describe("garbage of a message of 16 bytes, echoed with 32 in a read", () => {
+  for (const [form, handler] of Object.entries(echoes)) {
+    it.scopedLive(`stays below a limit: ${form}`, () =>
+      Effect.gen(function* () {
+        const flow = yield* connected(handler)
+        const exchange = (batch: ReadonlyArray<Uint8Array>) =>
+          Effect.gen(function* () {
+            for (const read of batch) {
+              flow.handler.data(read)
+              yield* settle
+            }
+            flow.written = []
+          })
+        // Until what is run is compiled.
+        yield* exchange(reads(200))
+        const each = 10
+        // More than one, for a collection in the midst of a sample makes it a wrong one.
+        const samples: Array<number> = []
+        for (let sample = 0; sample < 9; sample++) {
+          const batch = reads(each)
+          inUse()
+          const before = process.memoryUsage().heapUsed
+          yield* exchange(batch)
+          samples.push((process.memoryUsage().heapUsed - before) / (each * inRead))
+        }
+        expect(median(samples)).toBeLessThan(mostGarbage[form] ?? 0)
+      })
+    )
+  }
+})
+
+/** Bytes, without the socket: a third more than it is now. */
+const mostOfQuiet = 44_000
+
+describe("memory", () => {
+  it.scopedLive("nothing is kept of messages that were echoed", () =>
+    Effect.gen(function* () {
+      const flow = yield* connected((socket) => socket.run((message) => socket.send(message)))
+      const exchange = (count: number) =>
+        Effect.gen(function* () {
+          for (let sent = 0; sent < count; sent += 100) {
+            for (const read of reads(100)) flow.handler.data(read)
+            yield* settle
+            flow.written = []
+          }
+          return inUse()
+        })
+      const before = yield* exchange(500)
+      const more = 2000
+      const kept = (yield* exchange(more)) - before
+      // Not as much as a byte for each message.
+      expect(kept).toBeLessThan(more * inRead)
+    })
+  )
+
+  it.scopedLive("what a quiet connection keeps stays below a limit", () =>
+    Effect.gen(function* () {
+      const [read = new Uint8Array(0)] = reads(1)
+      const opened = Effect.gen(function* () {
+        const flow = yield* connected((socket) => socket.run((message) => socket.send(message)))
+        flow.handler.data(new Uint8Array(read))
+        yield* settle
+        flow.written = []
+      })
+      const open = (count: number) =>
+        Effect.all(
+          Array.from({ length: count }, () => opened),
+          { concurrency: 50 }
+        )
+      yield* open(200)
+      const before = inUse()
+      yield* open(1000)
+      const kept = (inUse() - before) / 1000
+      expect(kept).toBeLessThan(mostOfQuiet)
+    })
+  )
+})

@@ -16,7 +16,7 @@ export default defineConfig({
     // Much of the time goes by in waiting for other processes: browsers, servers, commands.
     maxWorkers: 3,
     minWorkers: 1,
-    testTimeout: 20_000,
+    testTimeout: 60_000,
     // .ci/run reads the counts from the JSON file.
     reporters: process.env["CI"] === "true" ? ["default", "json"] : ["default"],
     outputFile: { json: "coverage/results.json" },

@@ -45,7 +45,7 @@ describe("Fifo", () => {
           expect(fifo.peek()).toBe(model[0])
         }
       }),
-      { numRuns: 300 }
+      { numRuns: 100 }
     )
   })
 

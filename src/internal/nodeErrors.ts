@@ -54,7 +54,8 @@ const explain = (
 ): string => {
   const host = address._tag === "TcpAddress" ? address.hostname : address.path
   const name = tls === undefined ? host : serverName(address, tls)
-  switch (code) {
+  // OpenSSL 3.5 says SSL/TLS of the alerts that it said SSLV3 of before.
+  switch (code?.replace("ERR_SSL_SSL/TLS_ALERT_", "ERR_SSL_SSLV3_ALERT_")) {
     case "ERR_INVALID_IP_ADDRESS":
       return `\`localAddress\` must be an IP address, and "${localAddress}" is none`
     case "EADDRNOTAVAIL":

@@ -21,6 +21,8 @@ describe("connectError says what to do", () => {
     ["UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "tls", /unknown authority/],
     ["ERR_SSL_PACKET_LENGTH_TOO_LONG", "tls", /chat\.example doesn't speak TLS/],
     ["ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE", "tls", /chat\.example .* may want a client certificate/],
+    ["ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE", "tls", /chat\.example .* may want a client certificate/],
+    ["ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_EXPIRED", "tls", /chat\.example refused the client certificate/],
     ["ERR_SSL_TLSV1_ALERT_UNKNOWN_CA", "tls", /chat\.example refused the client certificate/],
     ["ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION", "tls", /no version of TLS in common/],
     ["EADDRNOTAVAIL", "tcp", /^as Node says it/],

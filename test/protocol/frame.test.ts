@@ -138,6 +138,17 @@ describe("a header and its bytes", () => {
     expect(readHeader(fromHex("ffff 8103 ffff"), 2, 4, false, header)).toBe(undefined)
     expect(header).toMatchObject({ known: Known.all, opcode: 1, length: 3, size: 2 })
   })
+
+  it("take nothing that lies behind the end for theirs, wherever they begin", () => {
+    const bytes = fromHex("ffffffff 82fe0100 01020304")
+    const { nothing, start, length, all } = Known
+    const known = Array.from({ length: 9 }, (_, size) => {
+      const header = new Header()
+      expect(readHeader(bytes, 4, 4 + size, true, header)).toBe(undefined)
+      return header.known
+    })
+    expect(known).toEqual([nothing, start, start, start, ...Array(4).fill(length), all])
+  })
 })
 
 describe("readHeader", () => {

@@ -160,8 +160,8 @@ describe("memory", () => {
           }
           return inUse()
         })
-      const before = yield* exchange(500)
-      const more = 2000
+      const before = yield* exchange(2000)
+      const more = 10_000
       const kept = (yield* exchange(more)) - before
       // Not as much as a byte for each message.
       expect(kept).toBeLessThan(more * inRead)

@@ -41,4 +41,20 @@ describe("values that only look like what they are taken for", () => {
       }
     })
   )
+
+  attack(
+    "a cookie is its first value, without quotes, decoded if it can be",
+    Effect.gen(function* () {
+      const server = yield* WebSocketServer.make({ drainTimeout: 0 })
+      yield* server.serveWith(
+        ({ cookies }) => Effect.succeed({ data: JSON.stringify(cookies) }),
+        (socket, all) => socket.send(all)
+      )
+      const sent = 'a=1; a=2; b="x%20y"; c=%zz; d; __proto__=p; e=f=g; h='
+      const { peer } = yield* knock(server, upgradeRequest({ Cookie: sent }))
+      const { payload } = yield* peer.frame(({ opcode }) => opcode === 1)
+      expect(String(Buffer.from(payload))).toBe('{"a":"1","b":"x y","c":"%zz","__proto__":"p","e":"f=g","h":""}')
+      yield* peer.destroy
+    })
+  )
 })

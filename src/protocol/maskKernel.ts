@@ -63,12 +63,13 @@ export const makeKernel = (platform: Platform | undefined): Kernel | undefined =
   }
 }
 
-declare const WebAssembly: Platform | undefined
+/** Of all that is global, what is needed here; `Array` is named since some property must be known to be there. */
+const platform: { readonly WebAssembly?: Platform; readonly Array: unknown } = globalThis
 
 let made: { readonly kernel: Kernel | undefined } | undefined
 
 /** The kernel of this platform, made when it is first asked for. */
 export const kernel = (): Kernel | undefined => {
-  made ??= { kernel: makeKernel(typeof WebAssembly === "undefined" ? undefined : WebAssembly) }
+  made ??= { kernel: makeKernel(platform.WebAssembly) }
   return made.kernel
 }

@@ -1,7 +1,7 @@
 // The shell round an engine: the fiber that reads, and the end of a connection's life.
 
 import * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -9,7 +9,6 @@ import type * as Scope from "effect/Scope"
 import * as CloseCode from "../CloseCode.js"
 import type * as Flow from "../Flow.js"
 import { Engine, type EngineOptions } from "./engine.js"
-import { schedule } from "./timers.js"
 
 export interface DriverOptions extends EngineOptions {
   readonly closeTimeout: Duration.Duration
@@ -33,30 +32,34 @@ export const drive = (
 ): Effect.Effect<Driven, never, Scope.Scope> =>
   Effect.uninterruptible(
     Effect.gen(function* () {
-      const clock = yield* Effect.clock
+      let onClosing = () => {}
       let onDone = () => {}
-      let hurry = () => {}
-      const engine: Engine = new Engine(
+      const engine = new Engine(
         flow,
         options,
-        () => {
-          hurry = schedule(clock, Duration.toMillis(options.closeTimeout), () => {
-            engine.destroy()
-            return undefined
-          })
-        },
-        () => {
-          hurry()
-          onDone()
-        }
+        () => onClosing(),
+        () => onDone()
       )
+      const closing = Effect.async<void>((resume) => {
+        onClosing = () => resume(Effect.void)
+        engine.start(rest)
+        if (engine.closingBegun) onClosing()
+      })
+      const done = Effect.async<void>((resume) => {
+        onDone = () => resume(Effect.void)
+        if (engine.done) onDone()
+      })
       // The fiber that owns reading: registered with the flow once, and suspended from then on.
-      const reading = yield* Effect.forkDaemon(
-        Effect.async<void>((resume) => {
-          onDone = () => resume(Effect.void)
-          engine.start(rest)
-        })
+      const read = closing.pipe(
+        Effect.zipRight(Effect.timeoutOption(done, options.closeTimeout)),
+        Effect.ensuring(
+          Effect.suspend(() => {
+            engine.destroy()
+            return done
+          })
+        )
       )
+      const reading = yield* Effect.interruptible(read).pipe(Effect.asVoid, Effect.forkIn(yield* Effect.scope))
       yield* Effect.addFinalizer((exit) =>
         Effect.suspend(() => {
           engine.discard()

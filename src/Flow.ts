@@ -41,9 +41,14 @@ export const formatAddress = (address: Address): string =>
 export interface Handler {
   /**
    * Bytes arrived. They belong to the handler from now on: it may modify them
-   * and keep them. Never called while the flow is paused.
+   * and keep them, unless it {@link borrows}. Never called while the flow is paused.
    */
   readonly data: (bytes: Uint8Array) => void
+  /**
+   * Whether `data` is done with its bytes when it returns, and keeps only copies of what is less than half of their
+   * memory. A flow may then read into the same memory again and again. Default false.
+   */
+  readonly borrows?: boolean | undefined
   /** The peer sent its FIN: no more data comes. Writing may still work. Called at most once. */
   readonly end: () => void
   /** All that was written has left: `bufferedBytes` fell to 0 after a `write` that answered `false`. */

@@ -59,6 +59,8 @@ export class Engine implements Flow.Handler, Events {
   closingBegun = false
   /** The flow is released. */
   done = false
+  /** What is kept of a read is copied, or most of its memory. */
+  readonly borrows = true
   /** The way out. */
   readonly out: Outflow
   private readonly connection: Connection

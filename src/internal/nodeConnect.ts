@@ -11,6 +11,7 @@ import type { ConnectError, ConnectReason } from "../WebSocketError.js"
 import { FlowDuplex } from "./nodeDuplex.js"
 import { connectError, serverName, stringOf } from "./nodeErrors.js"
 import { type Ends, NodeFlow } from "./nodeFlow.js"
+import { connectShared, type SharedReading } from "./nodeReading.js"
 import { abandon, mutable } from "./nodeSocket.js"
 
 /** Opens a socket, unless there is a flow to use instead, and speaks TLS if asked to. */
@@ -25,8 +26,10 @@ const open = (options: ConnectOptions): Effect.Effect<Flow, ConnectError> =>
     let reason: ConnectReason = under === undefined ? "tcp" : "tls"
     const fail = (cause: unknown) => resume(Effect.fail(connectError(options, reason, cause)))
     let socket: Net.Socket
+    let reading: SharedReading | undefined
     try {
-      socket = tls === undefined ? Net.connect(target(options)) : openTls(options, tls, under)
+      if (tls === undefined) ({ reading, socket } = connectShared(target(options)))
+      else socket = openTls(options, tls, under)
     } catch (cause) {
       if (under !== undefined) abandon(under)
       // Options that Node refuses: a port out of range, a certificate that is no PEM.
@@ -49,7 +52,7 @@ const open = (options: ConnectOptions): Effect.Effect<Flow, ConnectError> =>
       socket.removeListener("error", failed)
     }
     const opened = () => {
-      const flow = new NodeFlow(socket, endsOf(options))
+      const flow = new NodeFlow(socket, endsOf(options), reading)
       release()
       resume(Effect.succeed(flow))
     }

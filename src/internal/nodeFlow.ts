@@ -11,6 +11,7 @@ import { TLSSocket } from "node:tls"
 import { type Address, type Flow, formatAddress, type Handler } from "../Flow.js"
 import { IoError } from "../WebSocketError.js"
 import { stringOf } from "./nodeErrors.js"
+import type { SharedReading } from "./nodeReading.js"
 
 /** What the caller knows better than the socket. */
 export interface Ends {
@@ -37,7 +38,7 @@ export class NodeFlow implements Flow {
   /** The stream emitted 'close'. */
   private closed = false
   private error: IoError | undefined
-  /** Bytes put back after the stream's 'end', which takes none back by then. */
+  /** Bytes put back. */
   private held: Array<Uint8Array> = []
   /** What the present handler has heard. */
   private toldEnd = false
@@ -46,7 +47,8 @@ export class NodeFlow implements Flow {
 
   constructor(
     private readonly duplex: Duplex,
-    ends: Ends
+    ends: Ends,
+    reading?: SharedReading | undefined
   ) {
     const socket = duplex instanceof Socket ? duplex : undefined
     this.remoteAddress = ends.remoteAddress ?? addressOf(socket?.remoteAddress, socket?.remotePort)
@@ -62,7 +64,8 @@ export class NodeFlow implements Flow {
     }
     // Without an explicit pause the 'data' listener would start the stream.
     duplex.pause()
-    duplex.on("data", this.onData)
+    if (reading === undefined) duplex.on("data", this.onData)
+    else reading.take = this.onShared
     duplex.on("end", this.onEnd)
     // A stream that ended or closed earlier doesn't say so again.
     this.ended = duplex.readableEnded
@@ -116,9 +119,8 @@ export class NodeFlow implements Flow {
   }
 
   unshift(bytes: Uint8Array): void {
-    if (bytes.length === 0 || this.over) return
-    if (this.ended) this.held.unshift(bytes)
-    else this.duplex.unshift(bytes)
+    // Whoever borrows bytes may put them back, too.
+    if (bytes.length > 0 && !this.over) this.held.unshift(this.handler.borrows ? copy(bytes) : bytes)
   }
 
   end(): void {
@@ -136,20 +138,36 @@ export class NodeFlow implements Flow {
 
   /**
    * Hands the stream on to whoever speaks another protocol through it; what was put
-   * back is still in it. From now on this flow can only be destroyed.
+   * back is in it. From now on this flow can only be destroyed.
    */
   release(): Duplex {
     this.forget()
+    // A stream that has ended takes nothing back; nobody speaks through one, either.
+    if (!this.ended) for (const bytes of this.held.reverse()) this.duplex.unshift(bytes)
     return this.duplex
   }
 
   private start(): void {
-    if (this.ended || this.closed || this.over) this.signal()
-    else if (this.resumed && this.handler !== nobody) this.duplex.resume()
+    if (this.ended || this.closed || this.over || this.held.length > 0) this.signal()
+    else this.read()
+  }
+
+  private read(): void {
+    if (this.resumed && this.handler !== nobody) this.duplex.resume()
   }
 
   private readonly onData = (chunk: Uint8Array): void => {
     this.handler.data(chunk)
+  }
+
+  private readonly onShared = (bytes: Uint8Array): void => {
+    if (this.resumed) {
+      this.handler.data(this.handler.borrows ? bytes : copy(bytes))
+    } else {
+      // A stream that was paused in the turn in which it was resumed begins to read all the same.
+      this.held.push(copy(bytes))
+      this.duplex.pause()
+    }
   }
 
   private readonly onEnd = (): void => {
@@ -221,6 +239,7 @@ export class NodeFlow implements Flow {
       if (bytes === undefined) break
       this.handler.data(bytes)
     }
+    if (!this.ended && !this.closed && !this.over && this.held.length === 0) this.read()
     if (this.ended && !this.toldEnd && this.resumed && !this.over && this.held.length === 0) {
       this.toldEnd = true
       this.handler.end()
@@ -232,6 +251,8 @@ export class NodeFlow implements Flow {
     }
   }
 }
+
+const copy = (bytes: Uint8Array): Uint8Array => Uint8Array.prototype.slice.call(bytes)
 
 const addressOf = (hostname: string | undefined, port: number | undefined): Address =>
   hostname === undefined || port === undefined

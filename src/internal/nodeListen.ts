@@ -9,6 +9,7 @@ import type { Listener, ListenOptions, TlsServerOptions } from "../Network.js"
 import type { ListenError } from "../WebSocketError.js"
 import { listenError } from "./nodeErrors.js"
 import { NodeFlow } from "./nodeFlow.js"
+import { shareAccepted } from "./nodeReading.js"
 import { abandon, ignore, mutable, peerOf } from "./nodeSocket.js"
 
 /** See `NodeNetwork.tlsHandshakeTimeout`. */
@@ -26,11 +27,15 @@ export const listen = (
     // An unnamed end of a Unix socket gets the name of the other.
     const ends = address._tag === "UnixAddress" ? { remoteAddress: address, localAddress: address } : {}
     const accepted = (socket: Net.Socket) => onFlow(new NodeFlow(socket, ends))
+    const acceptedPlain = (accepted: Net.Socket) => {
+      const { reading, socket } = shareAccepted(accepted)
+      onFlow(new NodeFlow(socket, ends, reading))
+    }
     // Connections in the middle of their TLS handshake.
     const pending = new Map<string, Net.Socket>()
     let closed = false
     try {
-      const server = tls === undefined ? Net.createServer(accepted) : createTlsServer(tls, pending, accepted)
+      const server = tls === undefined ? Net.createServer({ pauseOnConnect: true }, acceptedPlain) : createTlsServer(tls, pending, accepted)
       const close = () => {
         closed = true
         server.close()

@@ -436,10 +436,10 @@ class Collector {
     this.frame = { fin, rsv, opcode }
   }
 
-  framePayload(bytes: Uint8Array, start: number, end: number, last: boolean): undefined {
-    this.payload.append(bytes, start, end)
+  framePayload(bytes: Uint8Array, start: number, end: number, left: number): undefined {
+    this.payload.append(bytes, start, end, left, true)
     const { opcode, rsv, fin } = this.frame
-    if (last && Wire.isOpcode(opcode)) this.frames.push({ opcode, rsv, fin, payload: this.payload.take() })
+    if (left === 0 && Wire.isOpcode(opcode)) this.frames.push({ opcode, rsv, fin, payload: this.payload.take() })
     return undefined
   }
 }

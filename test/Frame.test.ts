@@ -227,8 +227,8 @@ describe("decode", () => {
           frameStarts: () => undefined,
           frameDeclares: () => undefined,
           frameBegins: () => undefined,
-          framePayload: (_bytes, _start, _end, last) => {
-            if (last) found.push("frame")
+          framePayload: (_bytes, _start, _end, left) => {
+            if (left === 0) found.push("frame")
             return undefined
           }
         })

@@ -73,7 +73,7 @@ export class FrameQueue {
   takeMessage(): Message | undefined {
     if (!this.skipRest()) return undefined
     for (let frame = this.takeData(); frame !== undefined; frame = this.takeData()) {
-      this.assembly.append(frame.payload, 0, frame.payload.length)
+      this.assembly.append(frame.payload, 0, frame.payload.length, 0, frame.fin)
       this.taking = frame.fin ? "nothing" : "whole"
       if (!frame.fin) continue
       const payload = this.assembly.take()
@@ -100,7 +100,7 @@ export class FrameQueue {
       if (frame === undefined) break
       found = true
       last = frame.fin
-      this.assembly.append(frame.payload, 0, frame.payload.length)
+      this.assembly.append(frame.payload, 0, frame.payload.length, 0, frame.fin)
     }
     if (!found) return undefined
     this.taking = last ? "nothing" : "pieces"

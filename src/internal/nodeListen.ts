@@ -35,7 +35,10 @@ export const listen = (
     const pending = new Map<string, Net.Socket>()
     let closed = false
     try {
-      const server = tls === undefined ? Net.createServer({ pauseOnConnect: true }, acceptedPlain) : createTlsServer(tls, pending, accepted)
+      const server =
+        tls === undefined
+          ? Net.createServer({ pauseOnConnect: true }, acceptedPlain)
+          : createTlsServer(tls, pending, accepted)
       const close = () => {
         closed = true
         server.close()

@@ -25,6 +25,19 @@ export const copyOf = (bytes: Uint8Array, start: number, end: number): Uint8Arra
   return copy
 }
 
+/** What is needed of Node's Buffer, which other platforms don't have; `Array` is named since some property must be known to be there. */
+export interface Allocator {
+  readonly Buffer?: { readonly allocUnsafeSlow: (size: number) => Uint8Array<ArrayBuffer> }
+  readonly Array: unknown
+}
+
+/**
+ * Memory that may hold anything, for whoever fills it before anybody else sees it: to clear it first takes a tenth of
+ * the time of an echo of 64 KiB.
+ */
+export const uninitialized = (size: number, { Buffer }: Allocator = globalThis): Uint8Array<ArrayBuffer> =>
+  Buffer === undefined || size <= smallCopy ? new Uint8Array(size) : new Uint8Array(Buffer.allocUnsafeSlow(size).buffer)
+
 /** An unsigned 32-bit integer in network order. */
 export const uint32At = (bytes: Uint8Array, at: number): number =>
   ((byteAt(bytes, at) << 24) | (byteAt(bytes, at + 1) << 16) | (byteAt(bytes, at + 2) << 8) | byteAt(bytes, at + 3)) >>>

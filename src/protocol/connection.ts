@@ -236,10 +236,11 @@ export class Connection implements FrameSink {
     this.fragments++
   }
 
-  framePayload(bytes: Uint8Array, start: number, end: number, last: boolean): Violation | undefined {
-    if (Wire.isControl(this.opcode)) return this.controlPayload(bytes, start, end, last)
-    if (this.transforming !== undefined) return this.transformedPayload(this.transforming, bytes, start, end, last)
+  framePayload(bytes: Uint8Array, start: number, end: number, left: number): Violation | undefined {
+    if (Wire.isControl(this.opcode)) return this.controlPayload(bytes, start, end, left)
+    if (this.transforming !== undefined) return this.transformedPayload(this.transforming, bytes, start, end, left)
     const text = this.messageOpcode === Wire.text
+    const last = left === 0
     // Most messages are one frame that lies whole in one chunk.
     if (
       last &&
@@ -265,8 +266,9 @@ export class Connection implements FrameSink {
       if (last && this.fin && !this.utf8.complete) return invalidText
     }
     this.assembly ??= new Assembly()
-    this.assembly.append(bytes, start, end)
-    if (!last && this.delivery !== "pieces") return undefined
+    const pieces = this.delivery === "pieces"
+    this.assembly.append(bytes, start, end, pieces ? 0 : left, this.fin)
+    if (!last && !pieces) return undefined
     if (this.delivery !== "messages") {
       const fin = last && this.fin
       this.deliverPart(this.assembly, fin)
@@ -285,15 +287,15 @@ export class Connection implements FrameSink {
     bytes: Uint8Array,
     start: number,
     end: number,
-    last: boolean
+    left: number
   ): Violation | undefined {
     let payload: Uint8Array
-    if (last && this.fin && this.assembly === undefined) {
+    if (left === 0 && this.fin && this.assembly === undefined) {
       payload = bytes.subarray(start, end)
     } else {
       this.assembly ??= new Assembly()
-      this.assembly.append(bytes, start, end)
-      if (!last || !this.fin) return undefined
+      this.assembly.append(bytes, start, end, left, this.fin)
+      if (left > 0 || !this.fin) return undefined
       payload = this.assembly.take()
     }
     const opcode = this.messageOpcode
@@ -327,14 +329,14 @@ export class Connection implements FrameSink {
     this.assembly = undefined
   }
 
-  private controlPayload(bytes: Uint8Array, start: number, end: number, last: boolean): Violation | undefined {
+  private controlPayload(bytes: Uint8Array, start: number, end: number, left: number): Violation | undefined {
     let payload: Uint8Array
-    if (last && this.control === undefined) {
+    if (left === 0 && this.control === undefined) {
       payload = end === start ? empty : copyOf(bytes, start, end)
     } else {
       this.control ??= new Assembly()
-      this.control.append(bytes, start, end)
-      if (!last) return undefined
+      this.control.append(bytes, start, end, left, true)
+      if (left > 0) return undefined
       payload = this.control.take()
       this.control = undefined
     }

@@ -14,10 +14,10 @@ export interface FrameSink {
   /** The header is complete. Called once for each frame. */
   readonly frameBegins: (fin: boolean, rsv: number, opcode: number, length: number) => void
   /**
-   * `bytes[start..end)` is the next piece of the payload, unmasked; `last` ends
-   * the frame. An empty payload is one empty piece.
+   * `bytes[start..end)` is the next piece of the payload, unmasked; `left` bytes of the
+   * frame are still to come. An empty payload is one empty piece.
    */
-  readonly framePayload: (bytes: Uint8Array, start: number, end: number, last: boolean) => Violation | undefined
+  readonly framePayload: (bytes: Uint8Array, start: number, end: number, left: number) => Violation | undefined
 }
 
 export class Decoder {
@@ -65,9 +65,9 @@ export class Decoder {
       } else {
         const size = Math.min(this.remaining, end - at)
         if (this.header.masked) this.phase = mask(chunk, at, at + size, this.header.key, this.phase)
-        const last = size === this.remaining
-        this.remaining = last ? -1 : this.remaining - size
-        const violation = this.sink.framePayload(chunk, at, at + size, last)
+        const left = this.remaining - size
+        this.remaining = left === 0 ? -1 : left
+        const violation = this.sink.framePayload(chunk, at, at + size, left)
         if (violation !== undefined) return violation
         at += size
       }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import { byteAt, concat, plain, uint32At, writeUint32 } from "../../src/protocol/bytes.js"
+import { byteAt, concat, plain, uint32At, uninitialized, writeUint32 } from "../../src/protocol/bytes.js"
 import { fromHex, toHex } from "../fixtures/bytes.js"
 
 describe("32-bit integers", () => {
@@ -51,5 +51,21 @@ describe("concat", () => {
   it("doesn't copy a single piece", () => {
     const only = fromHex("0102")
     expect(concat([only], 2)).toBe(only)
+  })
+})
+
+describe("memory that may hold anything", () => {
+  it("is plain, and of its own, with and without Node's Buffer", () => {
+    for (const platform of [globalThis, { Array }]) {
+      for (const size of [0, 1, 64, 65, 5000]) {
+        const memory = uninitialized(size, platform)
+        expect(memory.constructor).toBe(Uint8Array)
+        expect([memory.length, memory.buffer.byteLength]).toEqual([size, size])
+      }
+    }
+  })
+
+  it("is cleared where there is no other", () => {
+    expect(uninitialized(5000, { Array }).every((byte) => byte === 0)).toBe(true)
   })
 })

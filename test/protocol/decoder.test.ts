@@ -35,19 +35,20 @@ const collect = (refuse: Partial<FrameSink> = {}) => {
       calls.push("begins")
       under = { header: { fin, rsv, opcode }, declared, pieces: [], size: 0 }
     },
-    framePayload: (bytes, start, end, last) => {
+    framePayload: (bytes, start, end, left) => {
+      const last = left === 0
       calls.push(last ? "last" : "piece")
       if (under === undefined) throw new Error("a payload without a frame")
       under.pieces.push(bytes.slice(start, end))
       under.size += end - start
-      expect(last).toBe(under.size === under.declared)
+      expect(left).toBe(under.declared - under.size)
       // An empty piece is the whole of an empty payload; nothing else is worth a call.
       if (start === end) expect(under.declared).toBe(0)
       if (last) {
         frames.push({ ...under.header, payload: toHex(join(...under.pieces)) })
         under = undefined
       }
-      return refuse.framePayload?.(bytes, start, end, last)
+      return refuse.framePayload?.(bytes, start, end, left)
     }
   }
   return { sink, frames, calls }

@@ -94,6 +94,11 @@ export interface Flow {
    * On a flow that was ended, destroyed or broken it does nothing and answers `false`.
    */
   readonly write: (bytes: Uint8Array, more: boolean) => boolean
+  /**
+   * Whether bytes belong to whoever wrote them again as soon as a `write` without `more` has answered `true`: the operating
+   * system has a copy, and nobody looks at them any more. Default false.
+   */
+  readonly returnsBytes?: boolean | undefined
   /** Bytes given to `write` that the operating system hasn't taken yet. */
   readonly bufferedBytes: () => number
   /** Stops `data`. What the operating system's buffers can't hold stays with the sender. */
@@ -132,6 +137,7 @@ export const withSecure = (flow: Flow, secure: boolean): Flow =>
         secure,
         attach: (handler) => flow.attach(handler),
         write: (bytes, more) => flow.write(bytes, more),
+        returnsBytes: flow.returnsBytes,
         bufferedBytes: () => flow.bufferedBytes(),
         pause: () => flow.pause(),
         resume: () => flow.resume(),

@@ -26,6 +26,8 @@ export class NodeFlow implements Flow {
   readonly remoteAddress: Address
   readonly localAddress: Address
   readonly secure: boolean
+  /** A socket has nothing left of a write that is done; other streams may keep it. */
+  readonly returnsBytes: boolean
 
   private handler: Handler = nobody
   private resumed = false
@@ -54,6 +56,7 @@ export class NodeFlow implements Flow {
     this.remoteAddress = ends.remoteAddress ?? addressOf(socket?.remoteAddress, socket?.remotePort)
     this.localAddress = ends.localAddress ?? addressOf(socket?.localAddress, socket?.localPort)
     this.secure = ends.secure ?? duplex instanceof TLSSocket
+    this.returnsBytes = socket !== undefined
     duplex.on("error", this.onError)
     duplex.on("close", this.onClose)
     // The FIN is ours to send, also when the peer's came first.

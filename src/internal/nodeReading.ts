@@ -14,7 +14,7 @@ const readSize = 64 * 1024
  * Who gets bytes of it must use or copy them before it returns. It is a part of twice as much memory as a read takes,
  * so that no payload is ever taken for most of its memory, and kept as a view.
  */
-const memory = new Uint8Array(new ArrayBuffer(2 * readSize + 1), 0, readSize)
+const memory = Buffer.from(new ArrayBuffer(2 * readSize + 1), 0, readSize)
 
 /** Where a socket's reads go. */
 export class SharedReading {

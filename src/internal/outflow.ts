@@ -382,7 +382,10 @@ export class Outflow {
     }
     const before = output.size
     let free = true
-    while (free && output.size > 0) free = this.write(output.take(writeSize))
+    while (free && output.size > 0) {
+      free = this.write(output.take(writeSize))
+      if (free && this.flow.returnsBytes) output.giveBack()
+    }
     const size = before - output.size
     this.written += size
     this.options.meter.sent(this.sent, size)

@@ -9,11 +9,17 @@ interface Waker {
   readonly wake: () => void
 }
 
+// So many steps a fiber may take at a time without being asked for its own limit, which is 2048 unless it was changed: to
+// ask costs a tenth of a step, and what a message takes are some ten.
+const freeSteps = 256
+
 class TurnScheduler implements Scheduler.Scheduler {
   private open = false
   private woken: Array<Scheduler.Task> = []
 
-  readonly shouldYield = Scheduler.defaultScheduler.shouldYield.bind(Scheduler.defaultScheduler)
+  shouldYield(fiber: Parameters<Scheduler.Scheduler["shouldYield"]>[0]): number | false {
+    return fiber.currentOpCount > freeSteps ? Scheduler.defaultScheduler.shouldYield(fiber) : false
+  }
 
   scheduleTask(...[task, priority, fiber]: Parameters<Scheduler.Scheduler["scheduleTask"]>): void {
     if (this.open) this.woken.push(task)

@@ -6,14 +6,41 @@ import { byteAt } from "./bytes.js"
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 const lenient = new TextDecoder("utf-8", { ignoreBOM: true })
 
-/** The text of `bytes[start..end)`, or undefined if they are not UTF-8. */
-export const decodeUtf8 = (bytes: Uint8Array, start: number, end: number): string | undefined => {
-  try {
-    return strict.decode(bytes.subarray(start, end))
-  } catch {
-    return undefined
-  }
+/** What a decoder puts in place of bytes that are no UTF-8. */
+const replacement = "\ufffd"
+
+/** What is needed of Node's Buffer, which other platforms don't have; `Array` is named since some property must be known to be there. */
+export interface Platform {
+  readonly Buffer?: { readonly isBuffer: (value: unknown) => value is BufferLike }
+  readonly Array: unknown
 }
+
+interface BufferLike extends Uint8Array {
+  readonly toString: (encoding?: "utf8", start?: number, end?: number) => string
+  /** Which no other Uint8Array has. */
+  readonly write: (text: string) => number
+}
+
+/**
+ * What Node reads are Buffers, and it makes a string of a short one in a third of the time that a `TextDecoder` takes
+ * (bench/micro.ts). What is no UTF-8 is replaced, so that only a text in which nothing can have been replaced is known to be valid.
+ */
+export const decoderOn =
+  ({ Buffer }: Platform) =>
+  (bytes: Uint8Array, start: number, end: number): string | undefined => {
+    if (Buffer?.isBuffer(bytes)) {
+      const text = bytes.toString("utf8", start, end)
+      if (!text.includes(replacement)) return text
+    }
+    try {
+      return strict.decode(bytes.subarray(start, end))
+    } catch {
+      return undefined
+    }
+  }
+
+/** The text of `bytes[start..end)`, or undefined if they are not UTF-8. */
+export const decodeUtf8 = decoderOn(globalThis)
 
 /** The text of bytes that were validated piece by piece. */
 export const decodeValid = (bytes: Uint8Array): string => lenient.decode(bytes)

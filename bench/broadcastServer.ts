@@ -2,9 +2,10 @@
 // Asked for `{ messages, size }` it sends so many, each of so many bytes of text, in one turn.
 
 import { createServer } from "node:http"
+import { createServer as createRaw, type Server, type Socket } from "node:net"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import { Effect, Layer } from "effect"
-import { Broadcast, NodeNetwork, WebSocket, WebSocketServer } from "effect-websocket"
+import { Effect, Either, Layer } from "effect"
+import { Broadcast, Frame, NodeNetwork, WebSocket, WebSocketServer } from "effect-websocket"
 import { WebSocketServer as Ws } from "ws"
 
 const ready = (port: number) => process.send?.({ port })
@@ -16,6 +17,12 @@ const listen = (tell: (message: string) => void) =>
     const message = Buffer.alloc(asked.size, "abcdefghij").toString("latin1")
     for (let count = 0; count < asked.messages; count++) tell(message)
     process.send?.({ cpu: process.cpuUsage() })
+  })
+
+const listenOn = (server: Server) =>
+  server.listen(0, "127.0.0.1", () => {
+    const address = server.address()
+    if (typeof address === "object" && address !== null) ready(address.port)
   })
 
 const ours = (
@@ -70,10 +77,24 @@ const kinds: Record<string, () => void> = {
     listen((message) => {
       for (const socket of sockets.clients) socket.send(message)
     })
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address()
-      if (typeof address === "object" && address !== null) ready(address.port)
+    listenOn(server)
+  },
+  // The limit of Node's sockets: the same bytes to all of them, and nothing else.
+  raw: () => {
+    const sockets = new Set<Socket>()
+    const server = createRaw({ noDelay: true }, (socket) => {
+      socket.on("error", () => {})
+      socket.once("data", () => {
+        socket.write("HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        sockets.add(socket)
+        socket.resume()
+      })
     })
+    listen((message) => {
+      const frame = Buffer.from(Either.getOrThrow(Frame.encode(Frame.text(message), "server")))
+      for (const socket of sockets) socket.write(frame)
+    })
+    listenOn(server)
   }
 }
 

@@ -15,7 +15,8 @@ const kinds: ReadonlyArray<ServerKind> = [
   { name: "broadcast", file: "broadcastServer.js", form: "broadcast" },
   { name: "offer", file: "broadcastServer.js", form: "offer" },
   { name: "ws", file: "broadcastServer.js", form: "ws" },
-  { name: "bun", file: "servers/bun.mjs", runtime: "bun" }
+  { name: "bun", file: "servers/bun.mjs", runtime: "bun" },
+  { name: "raw", file: "broadcastServer.js", form: "raw" }
 ]
 
 const broadcastTo = (connections: number): Bench => ({

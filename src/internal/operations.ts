@@ -6,6 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
@@ -192,10 +193,15 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
       const withoutFiber = (): Effect.Effect<unknown, WebSocketError | E, R> | undefined => {
         for (let message = engine.peek(); message !== undefined; message = engine.peek()) {
           const handling = attempt(handler, message)
-          if (!(handling instanceof Sending)) return taking(message, handling)
-          engine.take()
-          const outcome = handling.commit()
-          if (outcome !== sent && outcome !== dropped) return outcome
+          if (handling instanceof Sending) {
+            engine.take()
+            const outcome = handling.commit()
+            if (outcome !== sent && outcome !== dropped) return outcome
+          } else if (Exit.isExit(handling) && Exit.isSuccess(handling)) {
+            engine.take()
+          } else {
+            return taking(message, handling)
+          }
         }
         return engine.readable ? Effect.void : undefined
       }

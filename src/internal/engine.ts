@@ -23,6 +23,7 @@ import { FrameQueue, type Piece } from "./frameQueue.js"
 import { Outflow, type SlowConsumer } from "./outflow.js"
 import { Pings, type Settle } from "./pings.js"
 import { type Reader, Readers, type Wake } from "./readers.js"
+import { Share } from "./share.js"
 import { turn } from "./turn.js"
 
 export interface EngineOptions extends Limits {
@@ -72,6 +73,9 @@ export class Engine implements Flow.Handler, Events {
   private frames: FrameQueue | undefined = undefined
   private discarding = false
   private paused = true
+  /** It has had its share of this turn of the event loop, and others come first. */
+  private resting = false
+  private readonly share = new Share()
   private heard = false
   private concluding = false
   private readonly readers = new Readers()
@@ -116,10 +120,23 @@ export class Engine implements Flow.Handler, Events {
     this.heard = true
     const size = this.consume(bytes)
     if (this.connection.ends) this.concludeSoon()
-    this.options.meter.received(this.received, size)
-    if (this.received > 0) this.active = true
+    const { received } = this
+    this.options.meter.received(received, size)
+    if (received > 0) this.active = true
     this.received = 0
     this.settle()
+    if (this.share.isUsedUp(size, received)) this.rest()
+  }
+
+  /** Lets others come first. */
+  private rest(): void {
+    if (this.resting || this.paused || this.done) return
+    this.resting = true
+    this.flow.pause()
+    setImmediate(() => {
+      this.resting = false
+      if (!this.paused && !this.done) this.flow.resume()
+    })
   }
 
   /**
@@ -343,7 +360,7 @@ export class Engine implements Flow.Handler, Events {
   private resume(): void {
     if (!this.paused || this.done) return
     this.paused = false
-    this.flow.resume()
+    if (!this.resting) this.flow.resume()
   }
 
   // ------------------------------------------------------------------ sending

@@ -220,8 +220,14 @@ export class Outflow {
       this.wait(waiting(message, compress, droppable))
       return
     }
-    this.sender.writeMessage(message, compress)
     this.sent++
+    const made = atOnce && message instanceof Prepared ? this.sender.frameOf(message, compress) : undefined
+    if (made !== undefined && this.sender.output.size === 0 && !this.finished) {
+      // Nothing is before it: it needn't go by the buffers of a connection that isn't in the processor's cache.
+      this.wrote(made.length, this.flow.write(made, false))
+      return
+    }
+    this.sender.writeMessage(message, compress)
     if (atOnce) this.flush()
     else this.scheduleFlush()
   }
@@ -386,19 +392,22 @@ export class Outflow {
       free = this.write(output.take(writeSize))
       if (free && this.flow.returnsBytes) output.giveBack()
     }
-    const size = before - output.size
+    this.wrote(before - output.size, free)
+    // The socket sends the FIN behind what it has not yet taken; no drain need be waited for.
+    if (this.finishing) this.finish()
+  }
+
+  /** So many bytes were written; `free` tells whether the flow takes more. */
+  private wrote(size: number, free: boolean): void {
     this.written += size
     this.options.meter.sent(this.sent, size)
     if (this.sent > 0) this.active = true
     this.sent = 0
-    if (!free) {
-      this.congested = true
-      this.queueing = true
-      this.connection.setCongested(true)
-      this.measure()
-    }
-    // The socket sends the FIN behind what it has not yet taken; no drain need be waited for.
-    if (this.finishing) this.finish()
+    if (free) return
+    this.congested = true
+    this.queueing = true
+    this.connection.setCongested(true)
+    this.measure()
   }
 
   private write(pieces: ReadonlyArray<Uint8Array>): boolean {

@@ -52,7 +52,7 @@ export class Sender {
   }
 
   /** The frame that was prepared, if it is one for this connection. */
-  private frameOf(prepared: Prepared, compress: boolean | undefined): Uint8Array | undefined {
+  frameOf(prepared: Prepared, compress: boolean | undefined): Uint8Array | undefined {
     // RFC 6455 5.3: each frame of a client is masked with a key of its own.
     if (this.role === "client") return undefined
     return this.extension?.applies(prepared.message.length, compress)

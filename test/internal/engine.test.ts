@@ -448,3 +448,28 @@ describe("after the end", () => {
     expect(engine.ending).toMatchObject({ _tag: "Closed", code: 1000, reason: "done" })
   })
 })
+describe("a connection that has had its share of a turn", () => {
+  const flood = { maxMessageSize: 1_000_000, receiveBufferSize: 1_000_000 }
+
+  it("rests until the next one, though its reader has taken all", async () => {
+    const { arrives, engine, flow } = started(flood)
+    arrives(Frame.binary(new Uint8Array(300_000)))
+    expect(flow.resumed).toBe(false)
+    expect(engine.takeAll().length).toBe(1)
+    expect(flow.resumed).toBe(false)
+    await turn()
+    expect(flow.resumed).toBe(true)
+  })
+
+  it("stays paused where its reader has taken nothing, or reading is over", async () => {
+    const crowded = started({ ...flood, receiveBufferSize: 1000 })
+    crowded.arrives(Frame.binary(new Uint8Array(300_000)))
+    const over = started(flood)
+    over.arrives(Frame.binary(new Uint8Array(300_000)))
+    over.flow.close()
+    await turn()
+    expect([crowded.flow.resumed, over.flow.resumed]).toEqual([false, false])
+    expect(crowded.engine.takeAll().length).toBe(1)
+    expect(crowded.flow.resumed).toBe(true)
+  })
+})

@@ -101,3 +101,34 @@ describe("a send that is interrupted in the turn in which it gets room", () => {
       expect(flow.written.length).toBe(before + 1)
     }))
 })
+
+describe("run, with a handler whose effects are done already", () => {
+  test("takes all messages of a read without waking its fiber", ({ arrives, socket }) =>
+    Effect.gen(function* () {
+      const seen: Array<WebSocket.Message> = []
+      const running = yield* Effect.fork(
+        socket.run((message) => {
+          seen.push(message)
+          return Effect.void
+        })
+      )
+      yield* settle
+      yield* Effect.sync(() => {
+        arrives(Frame.text("a"), Frame.text("b"))
+        // Nothing else has run since.
+        expect(seen).toEqual(["a", "b"])
+      })
+      yield* Fiber.interrupt(running)
+    }))
+
+  test("fails with what one of them failed with, and has taken its message", ({ arrives, socket }) =>
+    Effect.gen(function* () {
+      const running = yield* Effect.fork(
+        socket.run((message) => (message === "bad" ? Effect.fail("no more") : Effect.void))
+      )
+      yield* settle
+      yield* Effect.sync(() => arrives(Frame.text("good"), Frame.text("bad"), Frame.text("next")))
+      expect(yield* Fiber.await(running)).toEqual(Exit.fail("no more"))
+      expect(yield* socket.receive).toBe("next")
+    }))
+})

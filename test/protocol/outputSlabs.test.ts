@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { Output } from "../../src/protocol/output.js"
-import { join, pattern, wire } from "../fixtures/bytes.js"
+import { join, pattern, toHex, wire } from "../fixtures/bytes.js"
 
 /** The memory behind some pieces, each buffer counted once. */
 const memoryOf = (pieces: ReadonlyArray<Uint8Array>): number => {
@@ -57,6 +57,86 @@ describe("an output that is released", () => {
     expect(written?.buffer.byteLength).toBe(64 * kibibyte)
     expect(stalled.size).toBe(5 + 6 + 2 * 2)
     expect(join(...stalled.take())).toEqual(join(wire(1, "first"), wire(1, "second")))
+  })
+})
+
+describe("memory that is given back", () => {
+  const memoryAfter = (output: Output, content: string): readonly [memory: ArrayBufferLike | undefined, at: number] => {
+    output.text(content, undefined)
+    const [piece] = output.take()
+    return [piece?.buffer, piece?.byteOffset ?? -1]
+  }
+
+  it("is written into again, by whichever output", () => {
+    const [one, other] = [new Output(), new Output()]
+    const first = memoryAfter(one, "first")
+    one.giveBack()
+    expect(memoryAfter(other, "other")).toEqual(first)
+    other.giveBack()
+    expect(memoryAfter(one, "again")).toEqual(first)
+  })
+
+  it("is never what somebody still looks at", () => {
+    const writes = fc.array(
+      fc.record({
+        by: fc.nat(2),
+        size: fc.oneof(fc.nat(100), fc.nat(40_000)),
+        limit: fc.oneof(fc.nat(200), fc.constant(1e6))
+      }),
+      { maxLength: 30 }
+    )
+    fc.assert(
+      fc.property(
+        writes,
+        fc.infiniteStream(fc.constantFrom("kept", "back", "waits", "released", "cleared")),
+        (script, fates) => {
+          const outputs = [new Output(), new Output(), new Output()]
+          /** What each output is still to hand out. */
+          const due = outputs.map((): Uint8Array => new Uint8Array(0))
+          const kept: Array<readonly [Uint8Array, string]> = []
+          script.forEach(({ by, limit, size }, index) => {
+            const output = outputs[by] ?? new Output()
+            const payload = new Uint8Array(size).fill(index + 1)
+            output.binary(payload, undefined)
+            due[by] = join(due[by] ?? payload, wire(2, payload))
+            const fate = fates.next().value
+            if (fate === "waits") return
+            if (fate === "released") return output.release()
+            if (fate === "cleared") {
+              output.clear()
+              due[by] = new Uint8Array(0)
+              return
+            }
+            const taken = output.take(limit)
+            const all = join(...taken)
+            expect(Buffer.compare(all, (due[by] ?? all).subarray(0, all.length))).toBe(0)
+            due[by] = (due[by] ?? all).slice(all.length)
+            if (fate === "back") output.giveBack()
+            else for (const piece of taken) kept.push([piece, toHex(piece)])
+          })
+          for (const [piece, was] of kept) expect(toHex(piece)).toBe(was)
+          outputs.forEach((output, by) => {
+            expect(Buffer.compare(join(...output.take()), due[by] ?? new Uint8Array(1))).toBe(0)
+          })
+        }
+      ),
+      { numRuns: 300 }
+    )
+  })
+
+  it("isn't what others have written since", () => {
+    const [one, other] = [new Output(), new Output()]
+    one.text("one", undefined)
+    const [first] = one.take()
+    other.text("other", undefined)
+    one.giveBack()
+    const [second] = other.take()
+    one.giveBack()
+    one.text("again", undefined)
+    expect([first, second].map((piece) => piece && toHex(piece))).toEqual(
+      ["one", "other"].map((text) => toHex(wire(1, text)))
+    )
+    one.clear()
   })
 })
 

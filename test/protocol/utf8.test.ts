@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import { decodeUtf8, decodeValid, Utf8Validator } from "../../src/protocol/utf8.js"
+import { decoderOn, decodeUtf8, decodeValid, Utf8Validator } from "../../src/protocol/utf8.js"
 import { anyText, cutBy, everyCut, fromHex, join, utf8 } from "../fixtures/bytes.js"
 
 /** The judgement of the platform's decoder on the whole. */
@@ -176,6 +176,28 @@ describe("decodeUtf8", () => {
         expect(decodeUtf8(bytes, 0, bytes.length)).toBe(text)
         expect(decodeValid(bytes)).toBe(text)
       })
+    )
+  })
+})
+
+describe("a decoder", () => {
+  const decoders = { "with Node's Buffer": decoderOn(globalThis), "without it": decoderOn({ Array }) }
+  const parts: fc.Arbitrary<Uint8Array> = fc
+    .array(fc.oneof(anyText(20).map(utf8), fc.constant(utf8("\ufffd")), fc.uint8Array({ maxLength: 3 })), {
+      maxLength: 4
+    })
+    .map((each) => join(...each))
+
+  it.each(Object.entries(decoders))("makes the same of a Buffer as of other bytes: %s", (_, decode) => {
+    fc.assert(
+      fc.property(parts, fc.nat(10), (bytes, before) => {
+        const expected = isUtf8(bytes) ? new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes) : undefined
+        const around = join(new Uint8Array(before).fill(0xff), bytes, Uint8Array.of(0xff))
+        for (const memory of [around, Buffer.from(around)]) {
+          expect(decode(memory, before, before + bytes.length)).toBe(expected)
+        }
+      }),
+      { numRuns: 1000 }
     )
   })
 })

@@ -37,7 +37,8 @@ const sent: Effect.Effect<Sent> = Effect.succeed("sent")
 const dropped: Effect.Effect<Sent> = Effect.succeed("dropped")
 
 // Most connections use few of these, and there may be very many: what is more than a closure is made when it is used.
-export const operations = ({ engine, reading }: Driven, address: string) => {
+export const operations = (driven: Driven, address: string) => {
+  const { engine } = driven
   // One error value for all who ask, made when the first one does.
   let failure: Effect.Effect<never, WebSocketError> | undefined
   const fail = Effect.suspend((): Effect.Effect<never, WebSocketError> => {
@@ -159,11 +160,11 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
   const close = (code: number = CloseCode.normal, reason = ""): Effect.Effect<void, ProtocolError> =>
     Effect.suspend(() => {
       const breach = engine.sendClose(code, reason)
-      return breach === undefined ? Effect.asVoid(Fiber.await(reading)) : Effect.fail(fromBreach(breach, address))
+      return breach === undefined ? driven.over : Effect.fail(fromBreach(breach, address))
     })
 
   const closed: Effect.Effect<ConnectionClosed, Exclude<WebSocketError, ConnectionClosed>> = Effect.suspend(() =>
-    Fiber.await(reading).pipe(Effect.zipRight(fail), Effect.catchTag("ConnectionClosed", Effect.succeed))
+    driven.over.pipe(Effect.zipRight(fail), Effect.catchTag("ConnectionClosed", Effect.succeed))
   )
 
   /** The end of the messages, for whoever takes them all: not an error if it was a clean one. */

@@ -48,7 +48,7 @@ export const runConnection = (
     const traced = yield* connectionSpan(established, subprotocol)
     const span = traced?.span
     const driven = yield* drive(flow, rest, driverOptions(role, yield* Rng, extension, options))
-    const { engine, reading } = driven
+    const { engine } = driven
     opened?.(driven)
     meter.opened()
     const logEnd = yield* logLife({ role, url, remoteAddress, span })
@@ -57,11 +57,13 @@ export const runConnection = (
       latency = milliseconds
       meter.latency(milliseconds)
     })
-    reading.addObserver(() => {
-      stopWatching()
-      meter.closed(codeOf(engine.ending))
-      logEnd(engine.ending)
-      traced?.end(engine.ending)
+    driven.onOver({
+      over: () => {
+        stopWatching()
+        meter.closed(codeOf(engine.ending))
+        logEnd(engine.ending)
+        traced?.end(engine.ending)
+      }
     })
     const operated = operations(driven, address)
     openDoor(operated.offer, driven)

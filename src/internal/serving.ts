@@ -52,7 +52,7 @@ export class Visit {
 
   /** Calls `over` when the connection that was opened is over. */
   onOver(over: () => void): void {
-    this.driven?.reading.addObserver(over)
+    this.driven?.onOver({ over })
   }
 
   /** Leaves it to itself, without its connection: it doesn't end, whatever is done. */
@@ -144,13 +144,15 @@ class HandlerFailed {
 const leaveSoonAfter = (visit: Visit, drainTimeout: Duration.Duration): Effect.Effect<void> =>
   Effect.clockWith((clock) =>
     Effect.withFiberRuntime((fiber) => {
-      visit.onOver(() => {
+      const limit = () => {
         const stop = schedule(clock, Duration.toMillis(drainTimeout), () => {
           fiber.unsafeInterruptAsFork(FiberId.none)
           return undefined
         })
         fiber.addObserver(stop)
-      })
+      }
+      // The handler hears of the end before its time begins, which may be none.
+      visit.onOver(() => queueMicrotask(limit))
       return Effect.void
     })
   )

@@ -53,13 +53,15 @@ export const runConnection = (
     meter.opened()
     const logEnd = yield* logLife({ role, url, remoteAddress, span })
     let latency: number | undefined
-    const stopWatching = watch(engine, rhythm(role, options), yield* Effect.clock, (milliseconds) => {
-      latency = milliseconds
-      meter.latency(milliseconds)
+    const watching = watch(engine, rhythm(role, options), driven.clock, {
+      onLatency: (milliseconds) => {
+        latency = milliseconds
+        meter.latency(milliseconds)
+      }
     })
     driven.onOver({
       over: () => {
-        stopWatching()
+        for (const timer of watching) timer.stop()
         meter.closed(codeOf(engine.ending))
         logEnd(engine.ending)
         traced?.end(engine.ending)

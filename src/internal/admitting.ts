@@ -52,6 +52,9 @@ export interface Opened {
   readonly fiber: Fiber.RuntimeFiber<void>
 }
 
+const none = FiberRefs.empty()
+const nobody = FiberId.runtime(0, 0)
+
 /** Opens connections that were agreed to, for handlers that were. What they have in common is made once. */
 export const opener = (
   options: ConnectionOptions & Patience,
@@ -65,11 +68,17 @@ export const opener = (
   const drainTimeout = Duration.toMillis(options.drainTimeout)
   // Whoever ends a handler is uninterruptible, so that is how its fiber begins.
   const runtimeFlags = RuntimeFlags.disable(runtime.runtimeFlags, RuntimeFlags.Interruption)
-  const fiberRefs = FiberRefs.updateAs(runtime.fiberRefs, {
-    fiberId: FiberId.none,
-    fiberRef: FiberRef.currentScheduler,
-    value: scheduler
-  })
+  const fiberRefs = FiberRefs.delete(runtime.fiberRefs, FiberRef.currentContext).pipe(
+    FiberRefs.forkAs(nobody),
+    FiberRefs.updateAs({ fiberId: nobody, fiberRef: FiberRef.currentScheduler, value: scheduler })
+  )
+  // To fork a fiber, Effect goes through all references of a runtime. That was done here, once for all.
+  const withServices = (own: FiberRefs.FiberRefs, fiberId: FiberId.Runtime): FiberRefs.FiberRefs =>
+    FiberRefs.updateAs(fiberRefs, {
+      fiberId,
+      fiberRef: FiberRef.currentContext,
+      value: FiberRefs.getOrDefault(own, FiberRef.currentContext)
+    })
 
   return (
     flow: Flow.Flow,
@@ -91,9 +100,8 @@ export const opener = (
     const fiber = admitted.launch((context, handler) => {
       const [services, own] = Services.over(context)
       const handling = Effect.suspend(() => handler(socket))
-      return Runtime.runFork(Runtime.make({ context: own, fiberRefs, runtimeFlags }))(
-        runOpened(driven, socket, handling, services)
-      )
+      const forking = Runtime.make({ context: own, fiberRefs: none, runtimeFlags })
+      return Runtime.runFork(forking)(runOpened(driven, socket, handling, services), { updateRefs: withServices })
     })
     limit(fiber, visit, clock, drainTimeout)
     return { visit, fiber }

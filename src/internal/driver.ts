@@ -62,7 +62,8 @@ export class Driven {
   /** Tells once when the flow is released, at once if it is; answers how to take that back. */
   onOver(observer: Observer): () => void {
     if (this.engine.done) observer.over()
-    else this.observers.push(observer)
+    // Not pushed: an array that grows has room for sixteen more.
+    else this.observers = [...this.observers, observer]
     return () => {
       this.observers = this.observers.filter((each) => each !== observer)
     }

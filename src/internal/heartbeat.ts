@@ -29,15 +29,14 @@ export const watch = (
   listener: LatencyListener
 ): ReadonlyArray<Timer> => {
   const { pingInterval, idleTimeout, progressTimeout } = rhythm
-  const watching: Array<Timer> = []
-  const begin = (timer: Timer, delay: number) => {
-    watching.push(timer)
-    timer.begin(delay)
-  }
-  if (pingInterval !== never) begin(new Pinging(clock, engine, rhythm, listener), pingInterval)
-  if (idleTimeout !== never) begin(new Idling(clock, engine, rhythm), idleTimeout / looks)
-  if (progressTimeout !== never) begin(new Stalling(clock, engine, rhythm), progressTimeout / looks)
-  return watching
+  const pinging = new Pinging(clock, engine, rhythm, listener)
+  pinging.begin(pingInterval)
+  const idling = new Idling(clock, engine, rhythm)
+  idling.begin(idleTimeout / looks)
+  if (progressTimeout === never) return [pinging, idling]
+  const stalling = new Stalling(clock, engine, rhythm)
+  stalling.begin(progressTimeout / looks)
+  return [pinging, idling, stalling]
 }
 
 const never = Number.POSITIVE_INFINITY

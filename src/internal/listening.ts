@@ -259,9 +259,11 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
       const agreed = agree(judged, route.handshake, route.settled.terms)
       if ("_tag" in agreed) return false
       const { fiber, visit } = open(flow, rest, head.fields.text, judged, agreed, route.settled)
-      enroll(visits, fiber, visit)
-      enroll(route.visits, fiber, visit)
+      visits.set(fiber, visit)
+      route.visits.set(fiber, visit)
       fiber.addObserver(() => {
+        visits.delete(fiber)
+        route.visits.delete(fiber)
         for (const leave of leaves) leave()
         flow.destroy()
       })

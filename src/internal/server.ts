@@ -188,7 +188,10 @@ export const agree = (
 }
 
 /** The headers and cookies of the 101; what a decision says goes before what holds for all. */
-const pairs = (...given: ReadonlyArray<Pick<Terms, "headers" | "cookies">>): HeaderPairs => [
+const pairs = (...given: ReadonlyArray<Pick<Terms, "headers" | "cookies">>): HeaderPairs =>
+  given.some(({ cookies, headers }) => cookies !== undefined || headers !== undefined) ? allPairs(given) : []
+
+const allPairs = (given: ReadonlyArray<Pick<Terms, "headers" | "cookies">>): HeaderPairs => [
   ...new Map(given.flatMap(({ headers }) => Object.entries(Headers.fromInput(headers)))),
   ...given
     .flatMap(({ cookies }) => (cookies === undefined ? [] : Cookies.toSetCookieHeaders(cookies)))

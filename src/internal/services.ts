@@ -23,13 +23,14 @@ export class Services implements Map<string, unknown> {
   }
 
   get(key: string): unknown {
+    if (this.copied !== undefined) return this.copied.get(key)
     if (key !== Scope.Scope.key) return this.shared.get(key)
     this.scope ??= Effect.runSync(Scope.make())
     return this.scope
   }
 
   has(key: string): boolean {
-    return key === Scope.Scope.key || this.shared.has(key)
+    return this.copied?.has(key) ?? (key === Scope.Scope.key || this.shared.has(key))
   }
 
   private get all(): Map<string, unknown> {

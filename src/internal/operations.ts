@@ -210,10 +210,11 @@ export class Operations {
     const { engine } = this
     return Effect.suspend(() => {
       let over = false
-      const end = Effect.catchAll(this.fail, (error) => {
-        over = true
-        return Option.match(endOfMessages(error), { onNone: () => Effect.void, onSome: Effect.fail })
-      })
+      const end = () =>
+        Effect.catchAll(this.fail, (error) => {
+          over = true
+          return Option.match(endOfMessages(error), { onNone: () => Effect.void, onSome: Effect.fail })
+        })
       /**
        * Handles messages as long as no fiber is needed for that; answers what one is needed for. What it is given to do
        * takes its message when it begins: whoever is interrupted before has taken nothing.
@@ -249,7 +250,7 @@ export class Operations {
         body: (): Effect.Effect<unknown, WebSocketError | E, R> => {
           const message = engine.take()
           if (message !== undefined) return handler(message)
-          return engine.ending === undefined ? more : end
+          return engine.ending === undefined ? more : end()
         },
         step: constVoid
       })

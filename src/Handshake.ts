@@ -7,7 +7,7 @@
  * @see RFC 6455 section 4
  * @since 0.1.0
  */
-import { createHash } from "node:crypto"
+import * as Crypto from "node:crypto"
 import * as Headers from "@effect/platform/Headers"
 import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
@@ -43,7 +43,11 @@ export const supportedWebsocketVersion: "13" = supportedVersion
  * @since 0.1.0
  * @category keys
  */
-export const sha1Base64 = (text: string): string => createHash("sha1").update(text).digest("base64")
+export const sha1Base64 = (text: string): string =>
+  "hash" in Crypto ? Crypto.hash("sha1", text, "base64") : inSteps(text)
+
+// Node before 20.12. In one step it takes a third of the time.
+const inSteps = (text: string): string => Crypto.createHash("sha1").update(text).digest("base64")
 
 /**
  * The value of Sec-WebSocket-Accept that answers a key (RFC 6455 section 4.2.2).

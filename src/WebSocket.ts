@@ -483,11 +483,12 @@ export const accept = (
 ): Effect.Effect<WebSocket, HandshakeError, Scope.Scope> =>
   Effect.gen(function* () {
     yield* Effect.addFinalizer(() => Effect.sync(() => flow.destroy()))
-    if (options.key !== undefined) return yield* answer(flow, nothing, acceptKey(options.key, options), options)
-    const timeout = Duration.decode(options.handshakeTimeout ?? defaultHandshakeTimeout)
-    const { head, rest } = yield* readRequest(flow, { maxBytes: options.maxHeadSize }, timeout)
+    const { handshakeTimeout = defaultHandshakeTimeout, key, maxHeadSize } = options
+    if (key !== undefined) return yield* answer(flow, nothing, acceptKey(key, options), undefined, options)
+    const { head, rest } = yield* readRequest(flow, { maxBytes: maxHeadSize }, Duration.decode(handshakeTimeout))
     const checked = check(head, flow, options)
-    return yield* answer(flow, rest, "_tag" in checked ? checked : agree(checked, options), options)
+    if ("_tag" in checked) return yield* Effect.fail(checked)
+    return yield* answer(flow, rest, agree(checked.judged, options), checked.request, options)
   }).pipe(
     Effect.catchTag("Refusal", (refusal) =>
       refuse(flow, refusal, Duration.decode(options.closeTimeout ?? defaultCloseTimeout))

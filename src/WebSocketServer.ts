@@ -22,8 +22,9 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import * as Flow from "./Flow.js"
+import type { Admitted } from "./internal/admitting.js"
 import { checkHttp, logHttpRefusal, preparedTerms, refusalResponse, upgradeHttp } from "./internal/httpUpgrade.js"
-import { type Admit, type Admitted, decided, listening } from "./internal/listening.js"
+import { type Admit, decided, listening } from "./internal/listening.js"
 import { defaultDrainTimeout } from "./internal/options.js"
 import type { HandshakeOptions, Request, Terms } from "./internal/server.js"
 import { inVisit, runHandler, Visit } from "./internal/serving.js"
@@ -215,8 +216,8 @@ export const make = (
       connections: server.connections,
       serve: (handler, { path, ...handshake } = {}) =>
         Effect.flatMap(Effect.context(), (context) => {
-          const admitted = Effect.succeed(admittedIn(context, handler)({ data: undefined }))
-          return server.addRoute(path, handshake, () => admitted)
+          const admitted = admittedIn(context, handler)({ data: undefined })
+          return server.addRoute(path, handshake, admitted)
         }),
       serveWith,
       serveHttp: <E, R>(app: HttpApp.Default<E, R>) =>
@@ -245,7 +246,8 @@ const admittedIn =
     handler: (socket) =>
       Effect.mapInputContext(handler(socket, data), (own: Context.Context<Scope.Scope>) =>
         Context.add(spanned(context, own), Scope.Scope, Context.get(own, Scope.Scope))
-      )
+      ),
+    launch: (by) => by(context, (socket) => handler(socket, data))
   })
 
 /** A decision and a handler with what they need, as the server keeps them. */
@@ -472,7 +474,7 @@ export const upgradeWith = <A, RD, E, R>(
       drainTimeout: Duration.decode(options.drainTimeout ?? defaultDrainTimeout),
       closeTimeout: Duration.decode(options.closeTimeout ?? WebSocket.defaultCloseTimeout)
     }
-    const connection = upgradeHttp(request, checked, options, terms, visit.opened)
+    const connection = upgradeHttp(request, checked, options, terms, (driven) => visit.opened(driven))
     const run = runHandler(connection, (socket) => handler(socket, data), visit, patience)
     yield* inVisit(run, visit, patience)
     return HttpServerResponse.empty({ status: 101 })

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Either, Fiber, Scheduler, Stream } from "effect"
-import { Frame, WebSocket } from "effect-websocket"
+import { Effect, Either, Fiber, Scheduler, type Scope, Stream, Supervisor } from "effect"
+import { Frame, WebSocket, WebSocketServer } from "effect-websocket"
+import type { Flow } from "effect-websocket/Flow"
+import { Network } from "effect-websocket/Network"
 import { inUse } from "./fixtures/heap.js"
 import { settle } from "./fixtures/heard.js"
 import { upgradeRequest } from "./fixtures/rawPeer.js"
@@ -145,7 +147,34 @@ describe("garbage of a message of 16 bytes, echoed with 32 in a read", () => {
 })
 
 /** Bytes, without the socket: a third more than it is now. */
-const mostOfQuiet = 44_000
+const mostOfQuiet = { accepted: 30_000, served: 14_000 }
+
+/** A server whose flows are in the hands of the test. */
+const served = (handler: Handler) =>
+  Effect.gen(function* () {
+    let accept = (_: Flow): void => {}
+    const network = Network.of({
+      connect: () => Effect.die("nobody connects"),
+      upgrade: () => Effect.die("nobody upgrades"),
+      listen: (_, onFlow) =>
+        Effect.sync(() => {
+          accept = onFlow
+          return { address: new ScriptedFlow().localAddress, secure: false }
+        })
+    })
+    const options = { maxConnectionsPerAddress: 2000, drainTimeout: 0 }
+    const server = yield* Effect.provideService(WebSocketServer.make(options), Network, network)
+    yield* server.serve(handler)
+    return Effect.acquireRelease(
+      Effect.sync(() => {
+        const flow = new ScriptedFlow()
+        accept(flow)
+        flow.handler.data(new TextEncoder().encode(upgradeRequest()))
+        return flow
+      }),
+      (flow) => Effect.sync(() => flow.close())
+    )
+  })
 
 describe("memory", () => {
   it.scopedLive("nothing is kept of messages that were echoed", () =>
@@ -168,25 +197,70 @@ describe("memory", () => {
     })
   )
 
-  it.scopedLive("what a quiet connection keeps stays below a limit", () =>
+  const keptBy = (opened: Effect.Effect<ScriptedFlow, never, Scope.Scope>) =>
     Effect.gen(function* () {
       const [read = new Uint8Array(0)] = reads(1)
-      const opened = Effect.gen(function* () {
-        const flow = yield* connected((socket) => socket.run((message) => socket.send(message)))
+      const quiet = Effect.gen(function* () {
+        const flow = yield* opened
         flow.handler.data(new Uint8Array(read))
         yield* settle
+        expect(flow.written.length).toBeGreaterThan(0)
         flow.written = []
       })
       const open = (count: number) =>
         Effect.all(
-          Array.from({ length: count }, () => opened),
+          Array.from({ length: count }, () => quiet),
           { concurrency: 50 }
         )
       yield* open(200)
       const before = inUse()
       yield* open(1000)
-      const kept = (inUse() - before) / 1000
-      expect(kept).toBeLessThan(mostOfQuiet)
+      return (inUse() - before) / 1000
+    })
+  const echo: Handler = (socket) => socket.run((message) => socket.send(message))
+
+  it.scopedLive("what a quiet connection keeps stays below a limit", () =>
+    Effect.gen(function* () {
+      expect(yield* keptBy(connected(echo))).toBeLessThan(mostOfQuiet.accepted)
+    })
+  )
+
+  it.scopedLive("what a quiet connection of a server keeps stays below a lower one", () =>
+    Effect.gen(function* () {
+      expect(yield* keptBy(yield* served(echo))).toBeLessThan(mostOfQuiet.served)
     })
   )
 })
+
+describe("an opening handshake", () => {
+  it.scopedLive("of a server makes one fiber, in the read that brings the request, and wakes none", () =>
+    Effect.gen(function* () {
+      const scheduler = new CountingScheduler()
+      const started: Array<unknown> = []
+      const supervisor = new Fibers(started)
+      const open = yield* served(echoes["run with a handler"] ?? Effect.die).pipe(
+        Effect.withScheduler(scheduler),
+        Effect.supervised(supervisor)
+      )
+      yield* open
+      yield* settle
+      started.length = 0
+      scheduler.wakeUps = 0
+      const flow = yield* open
+      expect(Buffer.concat(flow.written).toString()).toContain("101 Switching Protocols")
+      expect(started).toHaveLength(1)
+      expect(scheduler.wakeUps).toBe(0)
+    })
+  )
+})
+
+/** Notes which fibers are started. */
+class Fibers extends Supervisor.AbstractSupervisor<void> {
+  readonly value = Effect.void
+  constructor(private readonly started: Array<unknown>) {
+    super()
+  }
+  override onStart(...[, , , fiber]: Parameters<Supervisor.Supervisor<void>["onStart"]>): void {
+    this.started.push(fiber)
+  }
+}

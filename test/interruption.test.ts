@@ -160,7 +160,9 @@ const interrupting = (tested: "client" | "server") =>
         )
       )
     const server = yield* onServer(WebSocketServer.make(options))
-    yield* onServer(server.serve(tested === "server" ? (socket) => answer(socket, at) : telling(answer)))
+    // A decision that takes a step: without one there is no fiber before the connection is open.
+    const decide = () => Effect.as(Effect.yieldNow(), { data: undefined })
+    yield* onServer(server.serveWith(decide, tested === "server" ? (socket) => answer(socket, at) : telling(answer)))
     const client = onClient(
       WebSocket.connect(server.url, options).pipe(
         Effect.flatMap(tested === "client" ? (socket) => ask(socket, at) : telling(ask)),

@@ -65,9 +65,7 @@ class ConnectionDoor implements Door {
   }
 
   onOver(over: () => void): () => void {
-    const { reading } = this.driven
-    reading.addObserver(over)
-    return () => reading.removeObserver(over)
+    return this.driven.onOver({ over })
   }
 }
 

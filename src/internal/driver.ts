@@ -1,10 +1,12 @@
-// The shell round an engine: the fiber that reads, and the end of a connection's life.
+// The shell round an engine: the time that its closing may take, who wants to hear of its end, and its scope.
 
 import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
 import * as CloseCode from "../CloseCode.js"
 import type * as Flow from "../Flow.js"
@@ -14,10 +16,70 @@ export interface DriverOptions extends EngineOptions {
   readonly closeTimeout: Duration.Duration
 }
 
-/** A connection that runs: its engine, and the fiber that ends when the flow is released. */
-export interface Driven {
+/** Who wants to hear that a connection is over. An object, for there are two for each connection, and closures are larger. */
+export interface Observer {
+  over(): void
+}
+
+/** A connection that runs. There is no fiber to it until its closing begins. */
+export class Driven {
   readonly engine: Engine
-  readonly reading: Fiber.RuntimeFiber<void>
+  private observers: Array<Observer> = []
+  /** Bounds the closing, to the millisecond: whoever drains a server counts on it. */
+  private patience: Fiber.RuntimeFiber<void> | undefined = undefined
+
+  constructor(
+    flow: Flow.Flow,
+    private readonly options: DriverOptions,
+    readonly clock: Clock.Clock
+  ) {
+    this.engine = new Engine(
+      flow,
+      options,
+      () => this.closing(),
+      () => this.done()
+    )
+  }
+
+  private closing(): void {
+    if (this.engine.done) return
+    // A fiber of nobody's: whoever began the closing needn't stay for it.
+    this.patience = Effect.runFork(
+      Effect.zipRight(
+        this.clock.sleep(this.options.closeTimeout),
+        Effect.sync(() => this.engine.destroy())
+      )
+    )
+  }
+
+  private done(): void {
+    this.patience?.unsafeInterruptAsFork(FiberId.none)
+    const { observers } = this
+    this.observers = []
+    for (const observer of observers) observer.over()
+  }
+
+  /** Tells once when the flow is released, at once if it is; answers how to take that back. */
+  onOver(observer: Observer): () => void {
+    if (this.engine.done) observer.over()
+    // Not pushed: an array that grows has room for sixteen more.
+    else this.observers = [...this.observers, observer]
+    return () => {
+      this.observers = this.observers.filter((each) => each !== observer)
+    }
+  }
+
+  /** Waits until the flow is released. */
+  get over(): Effect.Effect<void> {
+    return Effect.async((resume) => Effect.sync(this.onOver({ over: () => resume(Effect.void) })))
+  }
+
+  /** Performs the closing handshake, as the end of what the connection was for asks for it, and waits for it. */
+  leave(exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+    this.engine.discard()
+    this.engine.sendClose(closeCode(exit), "")
+    return this.over
+  }
 }
 
 /**
@@ -30,45 +92,13 @@ export const drive = (
   rest: Uint8Array,
   options: DriverOptions
 ): Effect.Effect<Driven, never, Scope.Scope> =>
-  Effect.uninterruptible(
-    Effect.gen(function* () {
-      let onClosing = () => {}
-      let onDone = () => {}
-      const engine = new Engine(
-        flow,
-        options,
-        () => onClosing(),
-        () => onDone()
-      )
-      const closing = Effect.async<void>((resume) => {
-        onClosing = () => resume(Effect.void)
-        engine.start(rest)
-        if (engine.closingBegun) onClosing()
-      })
-      const done = Effect.async<void>((resume) => {
-        onDone = () => resume(Effect.void)
-        if (engine.done) onDone()
-      })
-      // The fiber that owns reading: registered with the flow once, and suspended from then on.
-      const read = closing.pipe(
-        Effect.zipRight(Effect.timeoutOption(done, options.closeTimeout)),
-        Effect.ensuring(
-          Effect.suspend(() => {
-            engine.destroy()
-            return done
-          })
-        )
-      )
-      const reading = yield* Effect.interruptible(read).pipe(Effect.asVoid, Effect.forkIn(yield* Effect.scope))
-      yield* Effect.addFinalizer((exit) =>
-        Effect.suspend(() => {
-          engine.discard()
-          engine.sendClose(closeCode(exit), "")
-          return Fiber.await(reading)
-        })
-      )
-      return { engine, reading }
-    })
+  Effect.acquireRelease(
+    Effect.map(Effect.clock, (clock) => {
+      const driven = new Driven(flow, options, clock)
+      driven.engine.start(rest)
+      return driven
+    }),
+    (driven, exit) => Effect.suspend(() => driven.leave(exit))
   )
 
 const closeCode = (exit: Exit.Exit<unknown, unknown>): number =>

@@ -5,7 +5,7 @@ import * as CloseCode from "../CloseCode.js"
 import * as Flow from "../Flow.js"
 import { IoError } from "../WebSocketError.js"
 import type { Engine } from "./engine.js"
-import { monotonic, schedule } from "./timers.js"
+import { monotonic, Timer } from "./timers.js"
 
 /** In milliseconds; `Infinity` is never. */
 export interface Rhythm {
@@ -21,96 +21,135 @@ export interface Rhythm {
   readonly idleTimeout: number
 }
 
-/** Watches a connection until what this answers is called; tells how long each pong took, in milliseconds. */
+/** Watches a connection until what this answers is stopped; tells how long each pong took, in milliseconds. */
 export const watch = (
   engine: Engine,
   rhythm: Rhythm,
   clock: Clock.Clock,
-  onLatency: (milliseconds: number) => void
-): (() => void) => {
+  listener: LatencyListener
+): ReadonlyArray<Timer> => {
   const { pingInterval, idleTimeout, progressTimeout } = rhythm
-  const stops = [
-    [pingInterval, pinging] as const,
-    [idleTimeout / looks, idling] as const,
-    [progressTimeout / looks, stalling] as const
-  ].flatMap(([delay, watching]) =>
-    delay === Number.POSITIVE_INFINITY ? [] : [schedule(clock, delay, watching(engine, rhythm, clock, onLatency))]
-  )
-  return () => {
-    for (const stop of stops) stop()
-  }
+  const pinging = new Pinging(clock, engine, rhythm, listener)
+  pinging.begin(pingInterval)
+  const idling = new Idling(clock, engine, rhythm)
+  idling.begin(idleTimeout / looks)
+  if (progressTimeout === never) return [pinging, idling]
+  const stalling = new Stalling(clock, engine, rhythm)
+  stalling.begin(progressTimeout / looks)
+  return [pinging, idling, stalling]
 }
 
-const pinging = (
-  engine: Engine,
-  { pingInterval, pingTimeout, maxMissedPongs }: Rhythm,
-  clock: Clock.Clock,
-  onLatency: (milliseconds: number) => void
-) => {
-  let asked = false
-  let missed = 0
-  let forget = () => {}
-  const ping = (): number => {
-    const sentAt = monotonic(clock)
-    // A pong answers all pings before it: of those that were missed it would tell how long the peer was silent.
-    forget()
-    forget = engine.ping((answered) => {
-      if (answered) onLatency(monotonic(clock) - sentAt)
-    })
-    asked = true
-    return pingTimeout
-  }
+const never = Number.POSITIVE_INFINITY
+
+/** Who is told how long a pong took. */
+export interface LatencyListener {
+  onLatency(milliseconds: number): void
+}
+
+class Pinging extends Timer {
+  private asked = false
+  private missed = 0
   /** Pings that come faster than they may be answered: then it is the silence that counts. */
-  let silence = 0
-  const pingOften = (alive: boolean): number | undefined => {
-    silence = alive ? 0 : silence + pingInterval
-    if (silence >= (maxMissedPongs + 1) * pingTimeout) {
-      engine.abort(silent(engine, Math.ceil(silence / pingInterval)))
-      return undefined
-    }
-    ping()
-    return pingInterval
+  private silence = 0
+  private forget: (() => void) | undefined = undefined
+
+  constructor(
+    clock: Clock.Clock,
+    private readonly engine: Engine,
+    private readonly rhythm: Rhythm,
+    private readonly listener: LatencyListener
+  ) {
+    super(clock)
   }
-  return (): number | undefined => {
+
+  look(): number | undefined {
+    const { engine } = this
+    const { maxMissedPongs, pingInterval, pingTimeout } = this.rhythm
     if (!engine.isOpen) return undefined
     const alive = engine.isAlive()
-    if (pingInterval < pingTimeout) return pingOften(alive || !asked)
-    if (!asked) return ping()
-    if (!alive && ++missed > maxMissedPongs) {
-      engine.abort(silent(engine, missed))
+    if (pingInterval < pingTimeout) return this.pingOften(alive || !this.asked)
+    if (!this.asked) return this.ping()
+    if (!alive && ++this.missed > maxMissedPongs) {
+      engine.abort(silent(engine, this.missed))
       return undefined
     }
-    if (!alive) return ping()
-    missed = 0
-    if (pingInterval === pingTimeout) return ping()
-    asked = false
+    if (!alive) return this.ping()
+    this.missed = 0
+    if (pingInterval === pingTimeout) return this.ping()
+    this.asked = false
     return pingInterval - pingTimeout
+  }
+
+  private pingOften(alive: boolean): number | undefined {
+    const { maxMissedPongs, pingInterval, pingTimeout } = this.rhythm
+    this.silence = alive ? 0 : this.silence + pingInterval
+    if (this.silence >= (maxMissedPongs + 1) * pingTimeout) {
+      this.engine.abort(silent(this.engine, Math.ceil(this.silence / pingInterval)))
+      return undefined
+    }
+    this.ping()
+    return pingInterval
+  }
+
+  private ping(): number {
+    const sentAt = monotonic(this.clock)
+    // A pong answers all pings before it: of those that were missed it would tell how long the peer was silent.
+    this.forget?.()
+    this.forget = this.engine.ping((answered) => {
+      this.forget = undefined
+      if (answered) this.listener.onLatency(monotonic(this.clock) - sentAt)
+    })
+    this.asked = true
+    return this.rhythm.pingTimeout
   }
 }
 
 /** So often in a timeout it is looked whether something happened: it ends a fourth too late at the most. */
 const looks = 4
 
-const idling = (engine: Engine, { idleTimeout }: Rhythm, clock: Clock.Clock) => {
-  let activeAt = monotonic(clock)
-  return (now: number): number | undefined => {
-    if (!engine.isOpen) return undefined
-    if (engine.isActive()) activeAt = now
-    if (now - activeAt < idleTimeout) return idleTimeout / looks
-    engine.sendClose(CloseCode.goingAway, "no message for too long")
+class Idling extends Timer {
+  private activeAt: number
+
+  constructor(
+    clock: Clock.Clock,
+    private readonly engine: Engine,
+    private readonly rhythm: Rhythm
+  ) {
+    super(clock)
+    this.activeAt = monotonic(clock)
+  }
+
+  look(now: number): number | undefined {
+    const { idleTimeout } = this.rhythm
+    if (!this.engine.isOpen) return undefined
+    if (this.engine.isActive()) this.activeAt = now
+    if (now - this.activeAt < idleTimeout) return idleTimeout / looks
+    this.engine.sendClose(CloseCode.goingAway, "no message for too long")
     return undefined
   }
 }
 
-const stalling = (engine: Engine, { progressTimeout }: Rhythm, clock: Clock.Clock) => {
-  let progress = 0
-  let progressAt = monotonic(clock)
-  return (now: number): number | undefined => {
-    if (!engine.isOpen) return undefined
-    if (!engine.out.full || engine.out.progress > progress) progressAt = now
-    progress = engine.out.progress
-    if (now - progressAt < progressTimeout) return progressTimeout / looks
-    engine.giveUp(CloseCode.tryAgainLater, "too slow")
+class Stalling extends Timer {
+  private progress = 0
+  private progressAt: number
+
+  constructor(
+    clock: Clock.Clock,
+    private readonly engine: Engine,
+    private readonly rhythm: Rhythm
+  ) {
+    super(clock)
+    this.progressAt = monotonic(clock)
+  }
+
+  look(now: number): number | undefined {
+    const { progressTimeout } = this.rhythm
+    const { out } = this.engine
+    if (!this.engine.isOpen) return undefined
+    if (!out.full || out.progress > this.progress) this.progressAt = now
+    this.progress = out.progress
+    if (now - this.progressAt < progressTimeout) return progressTimeout / looks
+    this.engine.giveUp(CloseCode.tryAgainLater, "too slow")
     return undefined
   }
 }

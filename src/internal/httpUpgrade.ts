@@ -34,11 +34,11 @@ export const upgradeHttp = (
   opened?: (driven: Driven) => void
 ): Effect.Effect<Effect.Effect.Success<ReturnType<typeof answer>>, Refusal | HandshakeError, Network | Scope.Scope> =>
   Effect.gen(function* () {
-    const accepted = agree(checked, options, terms)
+    const accepted = agree(checked.judged, options, terms)
     if ("_tag" in accepted) return yield* Effect.fail(accepted)
     const network = yield* Network
     const flow = yield* network.upgrade(request)
-    return yield* answer(flow, new Uint8Array(0), accepted, options, opened)
+    return yield* answer(flow, new Uint8Array(0), accepted, checked.request, options, opened)
   }).pipe(acquiring)
 
 /**

@@ -5,7 +5,7 @@ import * as HttpServerRespondable from "@effect/platform/HttpServerRespondable"
 import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
@@ -16,29 +16,24 @@ import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import * as Flow from "../Flow.js"
 import { type ListenOptions, Network } from "../Network.js"
-import { type Refusal, type RequestHead, refusalOf } from "../protocol/head.js"
+import { type Complete, type Refusal, type RequestHead, refusalOf, requestReader } from "../protocol/head.js"
 import { hasToken } from "../protocol/tokens.js"
+import { Rng } from "../Rng.js"
 import { HandshakeError } from "../WebSocketError.js"
 import { Admission } from "./admission.js"
+import { type Admitted, isUnobserved, opener } from "./admitting.js"
+import { Arrival, type Arrived } from "./arriving.js"
+import type { Driven } from "./driver.js"
 import { seenBy } from "./forwarded.js"
 import { headersOf } from "./headers.js"
 import { requestOf, respond } from "./http.js"
 import { type Asked, limitWarning, logRefusal } from "./logs.js"
 import { refused } from "./meters.js"
+import { endedEarly } from "./opening.js"
 import type { ConnectionOptions } from "./options.js"
-import type { runConnection } from "./running.js"
-import { agree, answer, check, type HandshakeOptions, type Request, readRequest, refuse, type Terms } from "./server.js"
+import { agree, answer, check, type HandshakeOptions, judge, type Request, refuse, unasked } from "./server.js"
 import { drain, type Patience, runHandler, schedulerIn, Visit } from "./serving.js"
 import { type Facts, handshakeSpan } from "./tracing.js"
-
-/** The socket as a handler gets it. */
-export type Connected = Effect.Effect.Success<ReturnType<typeof runConnection>>
-
-/** A request that was let in, and what is done with its connection. */
-export interface Admitted {
-  readonly terms: Terms
-  readonly handler: (socket: Connected) => Effect.Effect<unknown, unknown, Scope.Scope>
-}
 
 /** Decides on a request: lets it in, or answers with a response. */
 export type Admit = (request: Request) => Effect.Effect<Admitted, HttpServerRespondable.Respondable>
@@ -54,8 +49,10 @@ type Visits = Map<Fiber.RuntimeFiber<unknown, unknown>, Visit>
 /** What serves the requests for a path. */
 interface Route {
   readonly path: string | undefined
-  readonly handshake: HandshakeOptions
+  readonly handshake: HandshakeOptions & ListeningOptions
   readonly admit: Admit
+  /** What is decided for all requests at once. */
+  readonly settled: Admitted | undefined
   readonly visits: Visits
 }
 
@@ -120,13 +117,17 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
     const warnOfAddress = limitWarning("an address has its share", "maxConnectionsPerAddress", maxConnectionsPerAddress)
     const routes = new Set<Route>()
     const served = yield* Deferred.make<void>()
+    const arrivals = new Set<Arrival>()
     const visits: Visits = new Map()
     let site: Site | undefined
     const scope = yield* Effect.scope
     const door = yield* Scope.fork(scope, ExecutionStrategy.sequential)
 
     /** Stops accepting, and ends all connections at once. */
-    const shutDown = Effect.zipRight(Scope.close(door, Exit.void), drain(visits, options))
+    const shutDown = Scope.close(door, Exit.void).pipe(
+      Effect.zipRight(Effect.sync(() => cancelAll(arrivals))),
+      Effect.zipRight(drain(visits, options))
+    )
 
     /**
      * Ends what has visits when the scope that asks for it closes. Where that is the server's own, all of the server
@@ -137,16 +138,15 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
         Effect.addFinalizer(() => (own === scope ? shutDown : drain(some, options)))
       )
 
-    const routeFor = (target: string): Effect.Effect<Route, Refusal> =>
-      Effect.suspend(() => {
-        const [path] = target.split("?", 1)
-        const all = [...routes]
-        const route = all.find((each) => each.path === path) ?? all.find((each) => each.path === undefined)
-        if (route !== undefined) return Effect.succeed(route)
-        return Effect.fail(
-          all.length === 0 ? refusalOf(503, "the server is closing") : refusalOf(404, "nothing is served at this path")
-        )
-      })
+    const routeFor = (target: string): Route | undefined => {
+      const [path] = target.split("?", 1)
+      let rest: Route | undefined
+      for (const route of routes) {
+        if (route.path === path) return route
+        if (route.path === undefined) rest ??= route
+      }
+      return rest
+    }
 
     const admit = (flow: Flow.Flow, visit: Visit, head: RequestHead, leaves: Leaves) =>
       Effect.gen(function* () {
@@ -156,43 +156,68 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
             onTimeout: () => refusalOf(503, "the server has no handler yet")
           })
         }
-        const route = yield* routeFor(head.target)
+        const route = routeFor(head.target)
+        if (route === undefined) {
+          return yield* Effect.fail(
+            routes.size === 0
+              ? refusalOf(503, "the server is closing")
+              : refusalOf(404, "nothing is served at this path")
+          )
+        }
+        const { handshake } = route
         yield* Effect.withFiberRuntime((fiber) => Effect.sync(() => enroll(route.visits, fiber, visit)))
-        const handshake = { ...options, ...given(route.handshake) }
         const checked = check(head, flow, handshake)
         if ("_tag" in checked) return yield* Effect.fail(checked)
         yield* enterFrom(checked.request.remoteAddress, leaves)
         const { terms, handler } = yield* decided(route.admit(checked.request), handshakeTimeout)
-        const accepted = agree(checked, handshake, terms)
-        return "_tag" in accepted ? yield* Effect.fail(accepted) : { accepted, handler }
+        const accepted = agree(checked.judged, handshake, terms)
+        return "_tag" in accepted ? yield* Effect.fail(accepted) : { accepted, handler, request: checked.request }
       }).pipe(handshakeSpan(() => factsOf(head, flow, trustedProxies)))
 
     /** Counts a visit by address: once more when proxies have told another one, in place of their own. */
+    const countFrom = (address: Flow.Address, leaves: Leaves): Refusal | undefined => {
+      for (const leave of leaves.splice(1)) leave()
+      const entered = admission.enterFrom(address)
+      if (typeof entered !== "function") return entered
+      leaves.push(entered)
+      return undefined
+    }
+
     const enterFrom = (address: Flow.Address, leaves: Leaves): Effect.Effect<void, Refusal> =>
       Effect.suspend(() => {
-        for (const leave of leaves.splice(1)) leave()
-        const entered = admission.enterFrom(address)
-        if (typeof entered !== "function") return Effect.zipRight(warnOfAddress(address), Effect.fail(entered))
-        leaves.push(entered)
-        return Effect.void
+        const refusal = countFrom(address, leaves)
+        return refusal === undefined ? Effect.void : turnedAway(address, refusal)
       })
 
-    const handle = (flow: Flow.Flow, visit: Visit, refusal: Refusal | undefined, leaves: Leaves) => {
+    const turnedAway = (address: Flow.Address, refusal: Refusal): Effect.Effect<never, Refusal> =>
+      Effect.zipRight(warnOfAddress(address), Effect.fail(refusal))
+
+    /** Goes on with what was read, in a fiber. */
+    const handle = (
+      flow: Flow.Flow,
+      visit: Visit,
+      read: Effect.Effect<Complete<RequestHead>, Refusal | HandshakeError>,
+      leaves: Leaves
+    ) => {
       let told: Asked | undefined
       return Effect.gen(function* () {
-        if (refusal !== undefined) return yield* Effect.zipRight(warnOfAll(flow.remoteAddress), Effect.fail(refusal))
-        if (trustedProxies <= 0) yield* enterFrom(flow.remoteAddress, leaves)
-        const request = yield* readRequest(flow, { maxBytes: options.maxHeadSize }, handshakeTimeout)
-        told = askedBy(flow, request.head, trustedProxies)
-        if (site === undefined || hasToken(request.head.fields.get("upgrade"), "websocket")) {
-          const { accepted, handler } = yield* admit(flow, visit, request.head, leaves)
-          return yield* runHandler(answer(flow, request.rest, accepted, options, visit.opened), handler, visit, options)
+        const asked = yield* read
+        told = askedBy(flow, asked.head, trustedProxies)
+        if (site === undefined || hasToken(asked.head.fields.get("upgrade"), "websocket")) {
+          const { accepted, handler, request } = yield* admit(flow, visit, asked.head, leaves)
+          const opened = (driven: Driven) => visit.opened(driven)
+          return yield* runHandler(
+            answer(flow, asked.rest, accepted, request, options, opened),
+            handler,
+            visit,
+            options
+          )
         }
         const { handler, visits } = site
         yield* Effect.withFiberRuntime((fiber) => Effect.sync(() => enroll(visits, fiber, visit)))
-        const incoming = yield* requestOf(flow, request, options, handshakeTimeout)
+        const incoming = yield* requestOf(flow, asked, options, handshakeTimeout)
         visit.begin()
-        yield* handler(incoming, (response) => respond(flow, request.head, response, closeTimeout))
+        yield* handler(incoming, (response) => respond(flow, asked.head, response, closeTimeout))
       }).pipe(
         Effect.catchTag("Refusal", (refused) => refuse(flow, refused, closeTimeout)),
         Effect.catchTag("Declined", (declined) => decline(flow, declined, closeTimeout)),
@@ -207,8 +232,54 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
     }
 
     // The span that the server is started in is no parent of what its clients do for days.
-    const fork = Runtime.runFork(Runtime.updateContext(yield* Effect.runtime<never>(), Context.omit(Tracer.ParentSpan)))
+    const runtime = Runtime.updateContext(yield* Effect.runtime<never>(), Context.omit(Tracer.ParentSpan))
+    const fork = Runtime.runFork(runtime)
     const scheduler = schedulerIn(yield* FiberRef.get(FiberRef.currentScheduler))
+    const clock = yield* Effect.clock
+    const unobserved = yield* isUnobserved
+    const open = opener(options, runtime, scheduler, clock, yield* Rng)
+
+    const visitWith = (
+      flow: Flow.Flow,
+      leaves: Leaves,
+      read: Effect.Effect<Complete<RequestHead>, Refusal | HandshakeError>
+    ) => {
+      const visit = new Visit(flow)
+      enroll(visits, fork(handle(flow, visit, read, leaves), { scheduler }), visit)
+    }
+
+    /** Lets a request in without an effect, if nothing about it is one; else answers false, and nothing has happened. */
+    const letIn = ({ flow, leaves }: Arrival, { head, rest }: Complete<RequestHead>): boolean => {
+      if (!unobserved) return false
+      if (site !== undefined && !hasToken(head.fields.get("upgrade"), "websocket")) return false
+      const route = routeFor(head.target)
+      if (route?.settled === undefined || (route.handshake.trustedProxies ?? 0) > 0) return false
+      const judged = judge(head, flow, route.handshake)
+      if ("_tag" in judged) return false
+      const agreed = agree(judged, route.handshake, route.settled.terms)
+      if ("_tag" in agreed) return false
+      const { fiber, visit } = open(flow, rest, head.fields.text, judged, agreed, route.settled)
+      visits.set(fiber, visit)
+      route.visits.set(fiber, visit)
+      fiber.addObserver(() => {
+        visits.delete(fiber)
+        route.visits.delete(fiber)
+        for (const leave of leaves) leave()
+        flow.destroy()
+      })
+      return true
+    }
+
+    const arrived = (what: Arrived, arrival: Arrival): void => {
+      arrivals.delete(arrival)
+      if (what?._tag === "Complete" && letIn(arrival, what)) return
+      arrival.release()
+      const { flow, leaves } = arrival
+      if (what?._tag === "Complete") visitWith(flow, leaves, Effect.succeed(what))
+      else
+        visitWith(flow, leaves, what?._tag === "Refusal" ? Effect.fail(what) : unasked(flow, what ?? endedEarly(flow)))
+    }
+
     yield* Effect.addFinalizer(() => shutDown)
     const listener = yield* network
       .listen(listen, (flow) => {
@@ -217,8 +288,14 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
           refused(undefined)
           return flow.destroy()
         }
-        const visit = new Visit(flow)
-        enroll(visits, fork(handle(flow, visit, entered.refusal, [entered.leave]), { scheduler }), visit)
+        const leaves = [entered.leave]
+        if (entered.refusal !== undefined) {
+          return visitWith(flow, leaves, Effect.zipRight(warnOfAll(flow.remoteAddress), Effect.fail(entered.refusal)))
+        }
+        const refusal = trustedProxies > 0 ? undefined : countFrom(flow.remoteAddress, leaves)
+        if (refusal !== undefined) return visitWith(flow, leaves, turnedAway(flow.remoteAddress, refusal))
+        const reader = requestReader({ maxBytes: options.maxHeadSize })
+        arrivals.add(new Arrival(clock, flow, leaves, reader, Duration.toMillis(handshakeTimeout), arrived))
       })
       .pipe(Scope.extend(door))
     yield* Effect.annotateLogs(Effect.logDebug("WebSocket server listens"), {
@@ -229,9 +306,16 @@ export const listening = (listen: ListenOptions, options: ListeningOptions) =>
       listener,
       connections: Effect.sync(() => admission.open),
       /** Serves a path until the scope closes, and then ends the connections that it has. */
-      addRoute: (path: string | undefined, handshake: HandshakeOptions, admit: Admit) =>
+      addRoute: (path: string | undefined, handshake: HandshakeOptions, admit: Admit | Admitted) =>
         Effect.gen(function* () {
-          const route: Route = { path, handshake, admit, visits: new Map() }
+          const settled = typeof admit === "function" ? undefined : admit
+          const route: Route = {
+            path,
+            handshake: { ...options, ...given(handshake) },
+            admit: typeof admit === "function" ? admit : () => Effect.succeed(admit),
+            settled,
+            visits: new Map()
+          }
           yield* drainAtEnd(route.visits)
           yield* Effect.acquireRelease(
             Effect.sync(() => routes.add(route)),
@@ -273,6 +357,11 @@ const factsOf = (head: RequestHead, flow: Flow.Flow, trustedProxies: number): Fa
     flow,
     remoteAddress
   }
+}
+
+const cancelAll = (arrivals: Set<Arrival>): void => {
+  for (const arrival of arrivals) arrival.cancel()
+  arrivals.clear()
 }
 
 /** What counts a visit out again: first altogether, then by address. */

@@ -44,16 +44,7 @@ const readHeadBy = <Head>(
       flow.attach(Flow.silent)
       resume(result)
     }
-    const ended = () =>
-      settle(
-        Effect.fail(
-          new IoError({
-            operation: "read",
-            address: Flow.formatAddress(flow.remoteAddress),
-            cause: new Error("the peer ended the connection before the opening handshake was complete")
-          })
-        )
-      )
+    const ended = () => settle(Effect.fail(endedEarly(flow)))
     flow.attach({
       ...Flow.silent,
       data(bytes) {
@@ -68,6 +59,13 @@ const readHeadBy = <Head>(
       late()
       flow.attach(Flow.silent)
     })
+  })
+
+export const endedEarly = (flow: Flow.Flow): IoError =>
+  new IoError({
+    operation: "read",
+    address: Flow.formatAddress(flow.remoteAddress),
+    cause: new Error("the peer ended the connection before the opening handshake was complete")
   })
 
 /**

@@ -10,9 +10,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
-import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
-import * as CloseCode from "../CloseCode.js"
 import type { Message } from "../protocol/connection.js"
 import * as Wire from "../protocol/frame.js"
 import type { Prepared } from "../protocol/prepared.js"
@@ -20,9 +18,10 @@ import type { Breach } from "../protocol/violation.js"
 import type { ConnectionClosed, ProtocolError, WebSocketError } from "../WebSocketError.js"
 import type { Driven } from "./driver.js"
 import { endsWell } from "./endings.js"
+import type { Engine } from "./engine.js"
 import { closing, fromBreach, fromEnding } from "./errors.js"
 import type { Reader } from "./readers.js"
-import { receiver, sender } from "./streaming.js"
+import type { Lent } from "./streaming.js"
 
 /** What became of a message: it was handed to the connection, or dropped since the peer is slow. */
 export type Sent = "sent" | "dropped"
@@ -37,87 +36,122 @@ export interface SendOptions {
 const sent: Effect.Effect<Sent> = Effect.succeed("sent")
 const dropped: Effect.Effect<Sent> = Effect.succeed("dropped")
 
-// Most connections use few of these, and there may be very many: what is more than a closure is made when it is used.
-export const operations = ({ engine, reading }: Driven, address: string) => {
+/** One connection's operations. Sockets (socket.ts) hand them out as members that need no `this`. */
+export class Operations {
+  readonly engine: Engine
   // One error value for all who ask, made when the first one does.
-  let failure: Effect.Effect<never, WebSocketError> | undefined
-  const fail = Effect.suspend((): Effect.Effect<never, WebSocketError> => {
-    if (engine.ending === undefined) return Effect.fail(closing(engine.sentCode, address))
-    failure ??= Effect.fail(fromEnding(engine.ending, address))
-    return failure
-  })
+  private failure: Effect.Effect<never, WebSocketError> | undefined = undefined
+
+  constructor(
+    readonly driven: Driven,
+    private readonly address: string
+  ) {
+    this.engine = driven.engine
+  }
+
+  get fail(): Effect.Effect<never, WebSocketError> {
+    return Effect.suspend(() => this.failNow())
+  }
+
+  private failNow(): Effect.Effect<never, WebSocketError> {
+    const { ending, sentCode } = this.engine
+    if (ending === undefined) return Effect.fail(closing(sentCode, this.address))
+    this.failure ??= Effect.fail(fromEnding(ending, this.address))
+    return this.failure
+  }
+
+  private refuse(breach: Breach): Effect.Effect<never, WebSocketError> {
+    return Effect.fail(fromBreach(breach, this.address))
+  }
 
   /** Takes now if something is there, else waits for the next read and tries again. Interruption takes nothing. */
-  const receiving = <A>(take: () => A | undefined): Effect.Effect<A, WebSocketError> => {
+  receiving<A>(take: () => A | undefined): Effect.Effect<A, WebSocketError> {
+    const { engine } = this
     const receive: Effect.Effect<A, WebSocketError> = Effect.suspend(() => {
       const taken = take()
       if (taken !== undefined) return Effect.succeed(taken)
-      return engine.ending === undefined ? wait : fail
+      return engine.ending === undefined ? wait : this.failNow()
     })
     const wait = Effect.async<A, WebSocketError>((resume) => engine.whenReadable(thisFiber(), () => resume(receive)))
     return receive
   }
 
-  const receive = receiving(() => engine.take())
-  const receiveFrame = receiving(() => engine.takeFrame())
-  const receiveAll = receiving(() => {
-    const all = engine.takeAll()
-    return all.length === 0 ? undefined : all
-  })
+  receiveAll(): Effect.Effect<Array<Message>, WebSocketError> {
+    return this.receiving(() => {
+      const all = this.engine.takeAll()
+      return all.length === 0 ? undefined : all
+    })
+  }
 
   /** Sends now if nothing is in the way, else waits first: who is interrupted while waiting has sent nothing. */
-  const sendingUnless = (waits: () => boolean) => {
-    const sending = (queue: () => Breach | undefined): Effect.Effect<void, WebSocketError> =>
-      Effect.suspend(() => {
-        if (!engine.isOpen) return fail
-        if (waits()) return Effect.zipRight(room, sending(queue))
-        const breach = queue()
-        return breach === undefined ? Effect.void : Effect.fail(fromBreach(breach, address))
-      })
-    return sending
+  private sendingUnless(waits: () => boolean, queue: () => Breach | undefined): Effect.Effect<void, WebSocketError> {
+    return Effect.suspend(() => {
+      if (!this.engine.isOpen) return this.failNow()
+      if (waits()) return Effect.zipRight(this.room, this.sendingUnless(waits, queue))
+      const breach = queue()
+      return breach === undefined ? Effect.void : this.refuse(breach)
+    })
   }
-  const sending = sendingUnless(() => engine.out.busy)
-  const room = Effect.async<void>((resume) => Effect.sync(engine.out.whenWritable(() => resume(Effect.void))))
 
-  const sendNow = (
-    message: Message | Prepared,
-    options: SendOptions | undefined
-  ): Effect.Effect<Sent, WebSocketError> => {
-    if (!engine.isOpen) return fail
+  /** What messages in pieces are made with. */
+  get lent(): Lent {
+    const { engine, fail, room } = this
+    return {
+      engine,
+      fail,
+      room,
+      receiving: (take) => this.receiving(take),
+      refuse: (breach) => this.refuse(breach),
+      sending: (queue) => this.sendingUnless(() => engine.out.full, queue)
+    }
+  }
+
+  get room(): Effect.Effect<void> {
+    return Effect.async<void>((resume) => Effect.sync(this.engine.out.whenWritable(() => resume(Effect.void))))
+  }
+
+  sendNow(message: Message | Prepared, options: SendOptions | undefined): Effect.Effect<Sent, WebSocketError> {
+    const { engine } = this
+    if (!engine.isOpen) return this.failNow()
     const fate = engine.out.busy ? engine.out.decide(options?.droppable ?? true) : "send"
     if (fate === "drop") return dropped
-    if (fate === "wait") return Effect.zipRight(room, send(message, options))
+    if (fate === "wait") return Effect.zipRight(this.room, this.send(message, options))
     const breach = engine.out.send(message, options?.compress, options?.droppable)
-    return breach === undefined ? sent : Effect.fail(fromBreach(breach, address))
+    return breach === undefined ? sent : this.refuse(breach)
   }
-  const send = (message: Message | Prepared, options?: SendOptions): Effect.Effect<Sent, WebSocketError> =>
-    new Sending(sendNow, message, options)
+
+  send(message: Message | Prepared, options?: SendOptions): Effect.Effect<Sent, WebSocketError> {
+    return new Sending(this, message, options)
+  }
 
   /** Never waits: what would have to is dropped. */
-  const offer = (message: Message | Prepared, options?: SendOptions): Effect.Effect<Sent, WebSocketError> =>
-    Effect.suspend(() => {
-      if (!engine.isOpen) return fail
+  offer(message: Message | Prepared, options?: SendOptions): Effect.Effect<Sent, WebSocketError> {
+    return Effect.suspend(() => {
+      const { engine } = this
+      if (!engine.isOpen) return this.failNow()
       const fate = engine.out.busy ? engine.out.decide(true) : "send"
       if (fate === "wait") engine.out.dropped++
       if (fate !== "send") return dropped
       const breach = engine.out.send(message, options?.compress, options?.droppable)
-      return breach === undefined ? sent : Effect.fail(fromBreach(breach, address))
+      return breach === undefined ? sent : this.refuse(breach)
     })
+  }
 
-  const sendAll = (messages: Iterable<Message | Prepared>): Effect.Effect<void, WebSocketError> =>
-    Effect.suspend(() => {
+  sendAll(messages: Iterable<Message | Prepared>): Effect.Effect<void, WebSocketError> {
+    return Effect.suspend(() => {
+      const { engine } = this
       const iterator = messages[Symbol.iterator]()
       let next = iterator.next()
       return Effect.whileLoop({
         while: () => next.done !== true,
         // As many as there is room for in one step of the fiber.
         body: (): Effect.Effect<unknown, WebSocketError> => {
-          if (!engine.isOpen) return fail
+          if (!engine.isOpen) return this.failNow()
           while (next.done !== true) {
             const fate = engine.out.busy ? engine.out.decide(true) : "send"
-            if (fate === "wait") return room
+            if (fate === "wait") return this.room
             const breach = fate === "send" ? engine.out.send(next.value) : undefined
-            if (breach !== undefined) return Effect.fail(fromBreach(breach, address))
+            if (breach !== undefined) return this.refuse(breach)
             next = iterator.next()
           }
           return Effect.void
@@ -125,67 +159,63 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
         step: constVoid
       })
     })
-
-  /** Pings and pongs overtake what waits, and wait only for others of their kind. */
-  const overtaking = sendingUnless(() => engine.out.flooded)
-
-  const sendFrame = (frame: Wire.Frame) =>
-    (Wire.isControl(frame.opcode) ? overtaking : sending)(() => engine.sendFrame(frame))
-
-  const lent = {
-    engine,
-    receiving,
-    fail,
-    refuse: (breach: Breach) => Effect.fail(fromBreach(breach, address)),
-    room,
-    sending: sendingUnless(() => engine.out.full)
   }
-  const sendPieces = sender(lent)
 
-  const control = (opcode: Wire.OpcodeValue) => (payload?: string | Uint8Array) =>
-    sendFrame({
+  sendFrame(frame: Wire.Frame): Effect.Effect<void, WebSocketError> {
+    const { engine } = this
+    // Pings and pongs overtake what waits, and wait only for others of their kind.
+    const waits = Wire.isControl(frame.opcode) ? () => engine.out.flooded : () => engine.out.busy
+    return this.sendingUnless(waits, () => engine.sendFrame(frame))
+  }
+
+  control(opcode: Wire.OpcodeValue, payload: string | Uint8Array | undefined): Effect.Effect<void, WebSocketError> {
+    return this.sendFrame({
       opcode,
       rsv: 0,
       fin: true,
       payload: typeof payload === "string" ? encode(payload) : (payload ?? empty)
     })
+  }
 
-  const ping: Effect.Effect<Duration.Duration, WebSocketError> = Effect.flatMap(Clock.currentTimeNanos, (sentAt) => {
-    const elapsed = Effect.map(Clock.currentTimeNanos, (now) => Duration.nanos(now - sentAt))
-    return Effect.async<Duration.Duration, WebSocketError>((resume) =>
-      Effect.sync(engine.ping((answered) => resume(answered ? elapsed : fail)))
-    )
-  })
-
-  const close = (code: number = CloseCode.normal, reason = ""): Effect.Effect<void, ProtocolError> =>
-    Effect.suspend(() => {
-      const breach = engine.sendClose(code, reason)
-      return breach === undefined ? Effect.asVoid(Fiber.await(reading)) : Effect.fail(fromBreach(breach, address))
+  get ping(): Effect.Effect<Duration.Duration, WebSocketError> {
+    return Effect.flatMap(Clock.currentTimeNanos, (sentAt) => {
+      const elapsed = Effect.map(Clock.currentTimeNanos, (now) => Duration.nanos(now - sentAt))
+      return Effect.async<Duration.Duration, WebSocketError>((resume) =>
+        Effect.sync(this.engine.ping((answered) => resume(answered ? elapsed : this.fail)))
+      )
     })
+  }
 
-  const closed: Effect.Effect<ConnectionClosed, Exclude<WebSocketError, ConnectionClosed>> = Effect.suspend(() =>
-    Fiber.await(reading).pipe(Effect.zipRight(fail), Effect.catchTag("ConnectionClosed", Effect.succeed))
-  )
+  close(code: number, reason: string): Effect.Effect<void, ProtocolError> {
+    return Effect.suspend(() => {
+      const breach = this.engine.sendClose(code, reason)
+      return breach === undefined ? this.driven.over : Effect.fail(fromBreach(breach, this.address))
+    })
+  }
 
-  /** The end of the messages, for whoever takes them all: not an error if it was a clean one. */
-  const endOfMessages = (error: WebSocketError): Option.Option<WebSocketError> =>
-    endsWell(error) ? Option.none() : Option.some(error)
-
-  const messages = Stream.suspend(() =>
-    Stream.repeatEffectChunkOption(
-      Effect.mapBoth(receiveAll, { onFailure: endOfMessages, onSuccess: Chunk.unsafeFromArray })
+  get closed(): Effect.Effect<ConnectionClosed, Exclude<WebSocketError, ConnectionClosed>> {
+    return Effect.suspend(() =>
+      this.driven.over.pipe(Effect.zipRight(this.fail), Effect.catchTag("ConnectionClosed", Effect.succeed))
     )
-  )
+  }
 
-  const run = <E, R>(
-    handler: (message: Message) => Effect.Effect<unknown, E, R>
-  ): Effect.Effect<void, WebSocketError | E, R> =>
-    Effect.suspend(() => {
+  get messages(): Stream.Stream<Message, WebSocketError> {
+    return Stream.suspend(() =>
+      Stream.repeatEffectChunkOption(
+        Effect.mapBoth(this.receiveAll(), { onFailure: endOfMessages, onSuccess: Chunk.unsafeFromArray })
+      )
+    )
+  }
+
+  run<E, R>(handler: (message: Message) => Effect.Effect<unknown, E, R>): Effect.Effect<void, WebSocketError | E, R> {
+    const { engine } = this
+    return Effect.suspend(() => {
       let over = false
-      const end = Effect.catchAll(fail, (error) => {
-        over = true
-        return Option.match(endOfMessages(error), { onNone: () => Effect.void, onSome: Effect.fail })
-      })
+      const end = () =>
+        Effect.catchAll(this.fail, (error) => {
+          over = true
+          return Option.match(endOfMessages(error), { onNone: () => Effect.void, onSome: Effect.fail })
+        })
       /**
        * Handles messages as long as no fiber is needed for that; answers what one is needed for. What it is given to do
        * takes its message when it begins: whoever is interrupted before has taken nothing.
@@ -226,7 +256,7 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
         body: (): Effect.Effect<unknown, WebSocketError | E, R> => {
           const message = engine.take()
           if (message !== undefined) return handler(message)
-          return engine.ending === undefined ? more : end
+          return engine.ending === undefined ? more : end()
         },
         step: constVoid
       })
@@ -237,41 +267,17 @@ export const operations = ({ engine, reading }: Driven, address: string) => {
         })
       )
     })
-
-  return {
-    isOpen: Effect.sync(() => engine.isOpen),
-    bufferedBytes: Effect.sync(() => engine.out.buffered),
-    receive,
-    receiveAll,
-    receiveFrame,
-    receiveStream: Effect.suspend(() => receiver(lent)),
-    messages,
-    run,
-    send,
-    offer,
-    dropped: Effect.sync(() => engine.out.dropped),
-    sendText: (text: string) => send(text),
-    sendBinary: (bytes: Uint8Array) => send(bytes),
-    sendAll,
-    sendTextStream: <E, R>(chunks: Stream.Stream<string, E, R>) => sendPieces(Wire.text, chunks),
-    sendBinaryStream: <E, R>(chunks: Stream.Stream<Uint8Array, E, R>) => sendPieces(Wire.binary, chunks),
-    ping,
-    sendPing: control(Wire.ping),
-    sendPong: control(Wire.pong),
-    sendFrame,
-    sink: Sink.suspend(() => Sink.forEachChunk(sendAll)),
-    close,
-    closed
   }
 }
+
+/** The end of the messages, for whoever takes them all: not an error if it was a clean one. */
+const endOfMessages = (error: WebSocketError): Option.Option<WebSocketError> =>
+  endsWell(error) ? Option.none() : Option.some(error)
 
 /** A message to be sent. It is known by its class to `run`, which needs no fiber for it as long as it needn't wait. */
 class Sending extends Effectable.Class<Sent, WebSocketError> {
   constructor(
-    private readonly send: (
-      message: Message | Prepared,
-      options: SendOptions | undefined
-    ) => Effect.Effect<Sent, WebSocketError>,
+    private readonly operations: Operations,
     private readonly message: Message | Prepared,
     private readonly options: SendOptions | undefined
   ) {
@@ -279,7 +285,7 @@ class Sending extends Effectable.Class<Sent, WebSocketError> {
   }
 
   commit(): Effect.Effect<Sent, WebSocketError> {
-    return this.send(this.message, this.options)
+    return this.operations.sendNow(this.message, this.options)
   }
 }
 

@@ -1,81 +1,93 @@
 // From a finished opening handshake to a connection.
 
 import type * as Headers from "@effect/platform/Headers"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import type * as Tracer from "effect/Tracer"
 import type * as Flow from "../Flow.js"
 import type { MessageExtension } from "../protocol/extension.js"
-import type { Role } from "../protocol/frame.js"
 import { Rng } from "../Rng.js"
-import { openDoor } from "./broadcastDoor.js"
-import { type Driven, drive } from "./driver.js"
+import { type Driven, drive, type Observer } from "./driver.js"
+import type { Ending } from "./engine.js"
 import { codeOf } from "./errors.js"
-import { watch } from "./heartbeat.js"
+import { type LatencyListener, type Rhythm, watch } from "./heartbeat.js"
 import { logLife } from "./logs.js"
-import { meters } from "./meters.js"
-import { operations } from "./operations.js"
+import { type ConnectionMeter, meters } from "./meters.js"
+import { Operations } from "./operations.js"
 import { type ConnectionOptions, driverOptions, rhythm } from "./options.js"
+import { type Established, Socket } from "./socket.js"
+import type { Timer } from "./timers.js"
 import { connectionSpan } from "./tracing.js"
 
-/** What the opening handshake led to. */
-export interface Established {
-  readonly role: Role
+/** A connection and all that goes with it, as long as it is open. */
+class Life implements Observer, LatencyListener {
+  latency: number | undefined = undefined
+  private readonly watching: ReadonlyArray<Timer>
+
+  constructor(
+    private readonly driven: Driven,
+    rhythm: Rhythm,
+    private readonly meter: ConnectionMeter,
+    private readonly ended: ((ending: Ending | undefined) => void) | undefined
+  ) {
+    meter.opened()
+    this.watching = watch(driven.engine, rhythm, driven.clock, this)
+    driven.onOver(this)
+  }
+
+  onLatency(milliseconds: number): void {
+    this.latency = milliseconds
+    this.meter.latency(milliseconds)
+  }
+
+  over(): void {
+    const { ending } = this.driven.engine
+    for (const timer of this.watching) timer.stop()
+    this.meter.closed(codeOf(ending))
+    this.ended?.(ending)
+  }
+}
+
+/** A connection that runs, as an application gets it; `ended` is told how it ended. */
+export const connected = (
+  driven: Driven,
+  established: Established,
+  rhythm: Rhythm,
+  address: string,
+  span?: Tracer.Span,
+  ended?: (ending: Ending | undefined) => void
+): Socket =>
+  new Socket(
+    established,
+    new Operations(driven, address),
+    new Life(driven, rhythm, meters[established.role], ended),
+    span
+  )
+
+/** Where a connection comes from, and what goes on with it. */
+interface Opening extends Omit<Established, "headers" | "remoteAddress" | "secure"> {
+  readonly headers: Headers.Headers
+  readonly remoteAddress?: Flow.Address | undefined
+  readonly secure?: boolean | undefined
   readonly flow: Flow.Flow
   readonly rest: Uint8Array
-  readonly url: string
-  readonly headers: Headers.Headers
-  readonly subprotocol: string | undefined
   readonly extension: MessageExtension | undefined
   /** How errors call the peer. */
   readonly address: string
-  /** The peer's own address, where proxies in between have told it. */
-  readonly remoteAddress?: Flow.Address | undefined
-  /** Whether the client connected by TLS, where proxies in between have told it. */
-  readonly secure?: boolean | undefined
 }
 
 /** Runs the connection in the scope; `opened` is told of it first. */
-export const runConnection = (
-  established: Established,
-  options: ConnectionOptions,
-  opened?: (driven: Driven) => void
-) =>
+export const runConnection = (opening: Opening, options: ConnectionOptions, opened?: (driven: Driven) => void) =>
   Effect.gen(function* () {
-    const { role, flow, rest, url, headers, subprotocol, extension, address } = established
-    const meter = meters[role]
-    const remoteAddress = established.remoteAddress ?? flow.remoteAddress
-    const traced = yield* connectionSpan(established, subprotocol)
+    const { role, flow, rest, url, subprotocol, extension } = opening
+    const { remoteAddress = flow.remoteAddress, secure = flow.secure } = opening
+    const traced = yield* connectionSpan(opening, subprotocol)
     const span = traced?.span
     const driven = yield* drive(flow, rest, driverOptions(role, yield* Rng, extension, options))
-    const { engine, reading } = driven
     opened?.(driven)
-    meter.opened()
     const logEnd = yield* logLife({ role, url, remoteAddress, span })
-    let latency: number | undefined
-    const stopWatching = watch(engine, rhythm(role, options), yield* Effect.clock, (milliseconds) => {
-      latency = milliseconds
-      meter.latency(milliseconds)
+    const established = { ...opening, remoteAddress, secure }
+    return connected(driven, established, rhythm(role, options), opening.address, span, (ending) => {
+      logEnd(ending)
+      traced?.end(ending)
     })
-    reading.addObserver(() => {
-      stopWatching()
-      meter.closed(codeOf(engine.ending))
-      logEnd(engine.ending)
-      traced?.end(engine.ending)
-    })
-    const operated = operations(driven, address)
-    openDoor(operated.offer, driven)
-    return {
-      role,
-      url,
-      headers,
-      subprotocol,
-      remoteAddress,
-      localAddress: flow.localAddress,
-      secure: established.secure ?? flow.secure,
-      span,
-      latency: Effect.sync(() => Option.map(Option.fromNullable(latency), Duration.millis)),
-      ...operated,
-      ping: Effect.tap(operated.ping, (elapsed) => Effect.sync(() => meter.latency(Duration.toMillis(elapsed))))
-    }
   }).pipe(Effect.uninterruptible)

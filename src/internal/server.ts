@@ -23,7 +23,7 @@ import {
   requestReader
 } from "../protocol/head.js"
 import { type Extension, isKey } from "../protocol/tokens.js"
-import { HandshakeError } from "../WebSocketError.js"
+import { HandshakeError, type IoError } from "../WebSocketError.js"
 import type { Driven } from "./driver.js"
 import { checkHost, seenBy } from "./forwarded.js"
 import { headersOf } from "./headers.js"
@@ -88,27 +88,31 @@ export interface Terms {
   readonly cookies?: Cookies.Cookies | undefined
 }
 
-/** A valid request, and what is needed to answer it. */
-export interface Checked {
-  readonly request: Request
+/** What is asked for by a valid request. */
+export interface Judged extends Omit<Request, "headers" | "cookies"> {
   readonly key: string
   readonly extensions: ReadonlyArray<Extension>
 }
 
-/** A request that was accepted: the 101 that says so, and what it agrees to. */
-export interface Acceptance {
+/** A valid request, and what is needed to answer it. */
+export interface Checked {
+  readonly request: Request
+  readonly judged: Judged
+}
+
+/** The 101 that accepts a request, and what it agrees to. */
+export interface Agreed {
   readonly response: Uint8Array
-  readonly request: Request | undefined
   readonly subprotocol: string | undefined
   readonly extension: MessageExtension | undefined
 }
 
 /** Whether a request may become a connection. Pure, so that every kind of server can ask. */
-export const check = (
+export const judge = (
   head: RequestHead,
   flow: Pick<Flow.Flow, "remoteAddress" | "secure">,
   { origin = OriginPolicy.sameOrigin, hosts, trustedProxies = 0 }: HandshakeOptions
-): Checked | Refusal => {
+): Judged | Refusal => {
   const offer = checkRequest(head)
   if ("_tag" in offer) return offer
   const seen = seenBy(flow, head.fields, trustedProxies)
@@ -117,22 +121,30 @@ export const check = (
   const allowed = OriginPolicy.validate(origin, { origin: offer.origin, host: seen.host, secure: seen.secure })
   // RFC 6455 4.2.2: a server that doesn't accept the origin answers 403.
   if (Either.isLeft(allowed)) return refusalOf(403, allowed.left)
-  const headers = headersOf(head.fields)
   return {
     key: offer.key,
     extensions: offer.extensions,
-    request: {
-      method: "GET",
-      target: head.target,
-      url: `${seen.secure ? "wss" : "ws"}://${seen.host ?? offer.host}${head.target}`,
-      headers,
-      cookies: cookiesOf(headers["cookie"] ?? ""),
-      subprotocols: offer.subprotocols,
-      origin: offer.origin,
-      remoteAddress: seen.remoteAddress,
-      secure: seen.secure
-    }
+    method: "GET",
+    target: head.target,
+    url: `${seen.secure ? "wss" : "ws"}://${seen.host ?? offer.host}${head.target}`,
+    subprotocols: offer.subprotocols,
+    origin: offer.origin,
+    remoteAddress: seen.remoteAddress,
+    secure: seen.secure
   }
+}
+
+/** {@link judge}, with the request as a decision gets it. */
+export const check = (
+  head: RequestHead,
+  flow: Pick<Flow.Flow, "remoteAddress" | "secure">,
+  options: HandshakeOptions
+): Checked | Refusal => {
+  const judged = judge(head, flow, options)
+  if ("_tag" in judged) return judged
+  const { extensions: _extensions, key: _key, ...request } = judged
+  const headers = headersOf(head.fields)
+  return { judged, request: { ...request, headers, cookies: cookiesOf(headers["cookie"] ?? "") } }
 }
 
 /** By name, of which a client may choose any: without a prototype, so that there are no others (RFC 6265 5.4). */
@@ -157,19 +169,18 @@ const decodedOf = (value: string): string => {
 
 /** Accepts a request on the terms of a decision. */
 export const agree = (
-  { key, request, extensions: offered }: Checked,
+  { key, extensions: offered, subprotocols }: Judged,
   options: HandshakeOptions & ConnectionOptions,
   terms: Terms = {}
-): Acceptance | Refusal => {
+): Agreed | Refusal => {
   const { subprotocol } = terms
   // RFC 6455 4.2.2: one of those that the client offered, or none.
-  if (subprotocol !== undefined && !request.subprotocols.includes(subprotocol)) {
+  if (subprotocol !== undefined && !subprotocols.includes(subprotocol)) {
     return refusalOf(500, "the server decided for a subprotocol that the client didn't offer (RFC 6455 4.2.2)")
   }
   return accept(
     key,
-    request,
-    subprotocol ?? Option.getOrUndefined(Handshake.selectSubprotocol(request.subprotocols, options.subprotocols ?? [])),
+    subprotocol ?? Option.getOrUndefined(Handshake.selectSubprotocol(subprotocols, options.subprotocols ?? [])),
     pairs(options, terms),
     extensions(options),
     offered
@@ -177,7 +188,10 @@ export const agree = (
 }
 
 /** The headers and cookies of the 101; what a decision says goes before what holds for all. */
-const pairs = (...given: ReadonlyArray<Pick<Terms, "headers" | "cookies">>): HeaderPairs => [
+const pairs = (...given: ReadonlyArray<Pick<Terms, "headers" | "cookies">>): HeaderPairs =>
+  given.some(({ cookies, headers }) => cookies !== undefined || headers !== undefined) ? allPairs(given) : []
+
+const allPairs = (given: ReadonlyArray<Pick<Terms, "headers" | "cookies">>): HeaderPairs => [
   ...new Map(given.flatMap(({ headers }) => Object.entries(Headers.fromInput(headers)))),
   ...given
     .flatMap(({ cookies }) => (cookies === undefined ? [] : Cookies.toSetCookieHeaders(cookies)))
@@ -186,12 +200,11 @@ const pairs = (...given: ReadonlyArray<Pick<Terms, "headers" | "cookies">>): Hea
 
 const accept = (
   key: string,
-  request: Request | undefined,
   subprotocol: string | undefined,
   headers: HeaderPairs,
   supported: ReadonlyArray<ExtensionSupport>,
   offered: ReadonlyArray<Extension>
-): Acceptance | Refusal => {
+): Agreed | Refusal => {
   const negotiated = acceptFirst(supported, offered)
   const response = acceptResponse({
     accept: Handshake.computeAcceptKey(key),
@@ -202,13 +215,13 @@ const accept = (
   // The server's own headers can't be written: its fault, not the client's.
   return "_tag" in response
     ? refusalOf(500, response.rule)
-    : { response, request, subprotocol, extension: negotiated?.extension }
+    : { response, subprotocol, extension: negotiated?.extension }
 }
 
 /** The acceptance of a request that somebody else has read and checked. */
-export const acceptKey = (key: string, options: HandshakeOptions): Acceptance | Refusal =>
+export const acceptKey = (key: string, options: HandshakeOptions): Agreed | Refusal =>
   isKey(key)
-    ? accept(key, undefined, options.subprotocols?.[0], pairs(options), [], [])
+    ? accept(key, options.subprotocols?.[0], pairs(options), [], [])
     : refusalOf(400, "a key is 16 bytes in base64 (RFC 6455 4.1)")
 
 /** The request of an HTTP server that has read it already. */
@@ -237,14 +250,14 @@ const furtherHosts = (source: unknown): HeaderPairs => {
 export const answer = (
   flow: Flow.Flow,
   rest: Uint8Array,
-  accepted: Acceptance | Refusal,
+  accepted: Agreed | Refusal,
+  request: Request | undefined,
   options: ConnectionOptions,
   opened?: (driven: Driven) => void
 ) =>
   Effect.suspend(() => {
     if ("_tag" in accepted) return Effect.fail(accepted)
     flow.write(accepted.response, false)
-    const { request } = accepted
     const remoteAddress = request?.remoteAddress ?? flow.remoteAddress
     return runConnection(
       {
@@ -273,17 +286,15 @@ export const readRequest = (
   readHead(flow, requestReader(limits), {
     time: timeout,
     refusal: () => refusalOf(408, "no whole request came in time")
-  }).pipe(
-    Effect.catchTag(
-      "IoError",
-      (cause) =>
-        new HandshakeError({
-          rule: "the client ended the connection without a whole request",
-          address: Flow.formatAddress(flow.remoteAddress),
-          cause
-        })
-    )
-  )
+  }).pipe(Effect.catchTag("IoError", (cause) => unasked(flow, cause)))
+
+/** Nothing whole was asked for. */
+export const unasked = (flow: Flow.Flow, cause: IoError): HandshakeError =>
+  new HandshakeError({
+    rule: "the client ended the connection without a whole request",
+    address: Flow.formatAddress(flow.remoteAddress),
+    cause
+  })
 
 /** Answers with a refusal, and ends the connection, in bounded time. */
 export const refuse = (

@@ -1,5 +1,7 @@
 // The life of a server's connection beside its protocol: its handler, and its end when the server ends.
 
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -7,11 +9,12 @@ import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import * as Scheduler from "effect/Scheduler"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as CloseCode from "../CloseCode.js"
 import type * as Flow from "../Flow.js"
 import type { Driven } from "./driver.js"
 import { logFailure } from "./logs.js"
+import type { Services } from "./services.js"
 import { schedule } from "./timers.js"
 import { turn } from "./turn.js"
 
@@ -38,7 +41,7 @@ export class Visit {
     this.begun = true
   }
 
-  readonly opened = (driven: Driven): void => {
+  opened(driven: Driven): void {
     this.driven = driven
     if (this.leaving) this.leave()
   }
@@ -52,7 +55,7 @@ export class Visit {
 
   /** Calls `over` when the connection that was opened is over. */
   onOver(over: () => void): void {
-    this.driven?.reading.addObserver(over)
+    this.driven?.onOver({ over })
   }
 
   /** Leaves it to itself, without its connection: it doesn't end, whatever is done. */
@@ -122,6 +125,32 @@ export const runHandler = <S extends Peer, E, RC, EH, R>(
     Effect.catchAllDefect(() => Effect.void)
   )
 
+/**
+ * Runs a handler for a connection that is open already, as {@link runHandler} does. For a fiber that can't be
+ * interrupted where it begins: what it costs to let it be again, and back, is a third of a handshake.
+ */
+export const runOpened = <R>(
+  driven: Driven,
+  socket: Peer,
+  handler: Effect.Effect<unknown, unknown, R>,
+  services: Services
+): Effect.Effect<void, never, R> => {
+  const end = (exit: Exit.Exit<unknown, HandlerFailed>): Effect.Effect<void> => {
+    const { scope } = services
+    const left = scope === undefined ? Effect.void : Scope.close(scope, exit)
+    const interrupted = Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)
+    return Effect.exit(left).pipe(
+      Effect.zipRight(Effect.suspend(() => driven.leave(exit))),
+      Effect.zipRight(interrupted ? Effect.failCause(Cause.stripFailures(exit.cause)) : Effect.void)
+    )
+  }
+  return Effect.matchCauseEffect(Effect.interruptible(handler), {
+    onSuccess: () => end(Exit.void),
+    onFailure: (cause) =>
+      Effect.zipRight(logFailure(socket, cause), end(Exit.failCause(Cause.map(cause, () => new HandlerFailed()))))
+  })
+}
+
 /** The scheduler for whoever handles connections, unless the application has one of its own. */
 export const schedulerIn = (current: Scheduler.Scheduler): Scheduler.Scheduler =>
   current === Scheduler.defaultScheduler ? turn : current
@@ -140,17 +169,30 @@ class HandlerFailed {
   readonly _tag = "HandlerFailed"
 }
 
+/** Interrupts a handler when its connection has been over for so many milliseconds. */
+export const limit = (
+  handler: Fiber.RuntimeFiber<unknown, unknown>,
+  visit: Visit,
+  clock: Clock.Clock,
+  drainTimeout: number
+): void =>
+  visit.onOver(() => {
+    if (handler.unsafePoll() !== null) return
+    // The handler hears of the end before its time begins, which may be none.
+    queueMicrotask(() => {
+      const stop = schedule(clock, drainTimeout, () => {
+        handler.unsafeInterruptAsFork(FiberId.none)
+        return undefined
+      })
+      handler.addObserver(stop)
+    })
+  })
+
 /** Interrupts the fiber that asks for it when its connection has been over for so long. */
 const leaveSoonAfter = (visit: Visit, drainTimeout: Duration.Duration): Effect.Effect<void> =>
   Effect.clockWith((clock) =>
     Effect.withFiberRuntime((fiber) => {
-      visit.onOver(() => {
-        const stop = schedule(clock, Duration.toMillis(drainTimeout), () => {
-          fiber.unsafeInterruptAsFork(FiberId.none)
-          return undefined
-        })
-        fiber.addObserver(stop)
-      })
+      limit(fiber, visit, clock, Duration.toMillis(drainTimeout))
       return Effect.void
     })
   )

@@ -19,7 +19,7 @@ export type Incoming =
   | { readonly _tag: "Binary"; readonly chunks: Stream.Stream<Uint8Array, WebSocketError> }
 
 /** What the operations of a connection lend. */
-interface Lent {
+export interface Lent {
   readonly engine: Engine
   /** Takes now if something is there, else waits for the next read. */
   readonly receiving: <A>(take: () => A | undefined) => Effect.Effect<A, WebSocketError>

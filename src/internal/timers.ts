@@ -9,29 +9,52 @@ import * as FiberId from "effect/FiberId"
 /** Is called when its time has come; answers how long it wants to sleep again, in milliseconds, or ends. */
 type Look = (now: number) => number | undefined
 
-interface Timer {
-  readonly look: Look
-  due: number
-  queue: Set<Timer> | undefined
-  stopped: boolean
+/**
+ * Something that is to be looked at after a while, and again as long as it asks for that. A
+ * class to extend, for servers have two for each connection, and closures are larger.
+ */
+export abstract class Timer {
+  /** For the timers alone. */
+  due = 0
+  queue: Set<Timer> | undefined = undefined
+  stopped = false
+
+  constructor(readonly clock: Clock.Clock) {}
+
+  /**
+   * Is called when its time has come, with the time as {@link monotonic} has it; answers how long it wants to sleep
+   * again, in milliseconds, or ends. It runs in the fiber that all timers share: it must be short, and must not throw.
+   */
+  abstract look(now: number): number | undefined
+
+  /** Begins with a delay in milliseconds; `Infinity` never comes. It may come late by a sixty-fourth of it, so that many are looked at in one go. */
+  begin(delay: number): void {
+    if (delay !== Number.POSITIVE_INFINITY) timersOf(this.clock).add(this, delay)
+  }
+
+  stop(): void {
+    this.stopped = true
+    if (this.queue !== undefined) timersOf(this.clock).remove(this)
+  }
 }
 
 /** Milliseconds that only go forward: who waits for the wall clock waits for an hour more once it is set back by one. */
 export const monotonic = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1_000_000
 
-/**
- * Calls `look` after `delay` milliseconds, and again as long as it asks for that, until
- * what this answers is called. A delay of `Infinity` never comes.
- *
- * `look` runs in the fiber that all timers share: it must be short, and must not throw. It is told the time as
- * {@link monotonic} has it.
- * It may come late by a sixty-fourth of its delay, so that many are looked at in one go.
- */
+/** Calls `look` as a {@link Timer} does, until what this answers is called. */
 export const schedule = (clock: Clock.Clock, delay: number, look: Look): (() => void) => {
-  if (delay === Number.POSITIVE_INFINITY) return () => {}
-  const timers = timersOf(clock)
-  const timer = timers.add(look, delay)
-  return () => timers.remove(timer)
+  const timer = new Looking(clock, look)
+  timer.begin(delay)
+  return () => timer.stop()
+}
+
+class Looking extends Timer {
+  constructor(
+    clock: Clock.Clock,
+    readonly look: Look
+  ) {
+    super(clock)
+  }
 }
 
 const batches = 64
@@ -45,16 +68,13 @@ class Timers {
 
   constructor(private readonly clock: Clock.Clock) {}
 
-  add(look: Look, delay: number): Timer {
-    const timer: Timer = { look, due: 0, queue: undefined, stopped: false }
+  add(timer: Timer, delay: number): void {
     this.enqueue(timer, delay)
     // Whoever is due before the fiber wakes has to wake it.
     if (timer.due < this.wakesAt) this.restart()
-    return timer
   }
 
   remove(timer: Timer): void {
-    timer.stopped = true
     timer.queue?.delete(timer)
     timer.queue = undefined
     // From inside a look the fiber goes on, for whoever looks may want to come again.

@@ -31,7 +31,20 @@ export type HeaderPairs = ReadonlyArray<readonly [name: string, value: string]>
  * there are few, and no name can collide with a prototype's.
  */
 export class Fields {
-  constructor(readonly pairs: HeaderPairs) {}
+  readonly #text: string
+
+  /** `text` is the head that they stood in, which is no part of what they say. Whoever makes fields up has none. */
+  constructor(
+    readonly pairs: HeaderPairs,
+    text = ""
+  ) {
+    this.#text = text
+  }
+
+  /** The head that they stood in: less to keep than the fields. */
+  get text(): string {
+    return this.#text
+  }
 
   /** How many fields have this name. */
   count(name: string): number {
@@ -359,7 +372,7 @@ export class HeadReader<Head> {
       target: text.slice(this.methodEnd + 1, this.targetEnd),
       status: this.status,
       minorVersion: this.minorVersion,
-      fields: new Fields(pairs)
+      fields: new Fields(pairs, text)
     })
   }
 }

@@ -36,7 +36,7 @@ const watched = (rhythm: Partial<Rhythm>, options: Partial<EngineOptions> = {}) 
     )
     engine.start(new Uint8Array(0))
     const latencies: Array<number> = []
-    const stop = watch(
+    const watching = watch(
       engine,
       {
         pingInterval: never,
@@ -47,8 +47,11 @@ const watched = (rhythm: Partial<Rhythm>, options: Partial<EngineOptions> = {}) 
         ...rhythm
       },
       clock,
-      (milliseconds) => latencies.push(milliseconds)
+      { onLatency: (milliseconds) => void latencies.push(milliseconds) }
     )
+    const stop = () => {
+      for (const timer of watching) timer.stop()
+    }
     yield* settle
     const sent = () => {
       const frames: Array<Frame.Frame> = []

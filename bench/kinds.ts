@@ -20,7 +20,8 @@ export const kinds: ReadonlyArray<ServerKind> = [
 ]
 
 /** Whether it is the library that is measured. */
-export const isOurs = ({ file, form }: ServerKind): boolean => /ours|broadcastServer/.test(file) && form !== "ws" && form !== "raw"
+export const isOurs = ({ file, form }: ServerKind): boolean =>
+  /ours|broadcastServer/.test(file) && form !== "ws" && form !== "raw"
 
 export const kindsNamed = (...names: ReadonlyArray<string>): ReadonlyArray<ServerKind> =>
   kinds.filter(({ name }) => names.includes(name))

@@ -35,9 +35,9 @@ import { type ConnectOptions, type ConnectOverOptions, clientHandshake, clientRo
 import { destination } from "./internal/destination.js"
 import { logRefusal } from "./internal/logs.js"
 import { acquiring } from "./internal/opening.js"
-import type { SendOptions, Sent } from "./internal/operations.js"
 import { type ConnectionOptions, defaultCloseTimeout, defaultHandshakeTimeout } from "./internal/options.js"
 import { runConnection } from "./internal/running.js"
+import type { SendOptions, Sent } from "./internal/sending.js"
 import { acceptKey, agree, answer, check, type HandshakeOptions, readRequest, refuse } from "./internal/server.js"
 import type { Incoming } from "./internal/streaming.js"
 import { linkedSpan } from "./internal/tracing.js"
@@ -47,7 +47,6 @@ import type { ConnectError, ConnectionClosed, HandshakeError, ProtocolError, Web
 
 export type { ConnectOptions, ConnectOverOptions } from "./internal/clientOptions.js"
 export { type DeflateOptions, defaultThreshold as defaultDeflateThreshold } from "./internal/deflate.js"
-export type { SendOptions, Sent } from "./internal/operations.js"
 export {
   type ConnectionOptions,
   defaultCloseTimeout,
@@ -64,6 +63,7 @@ export {
   defaultSendBufferSize
 } from "./internal/options.js"
 export type { SlowConsumer } from "./internal/outflow.js"
+export type { SendOptions, Sent } from "./internal/sending.js"
 export type { HandshakeOptions } from "./internal/server.js"
 export type { Incoming } from "./internal/streaming.js"
 

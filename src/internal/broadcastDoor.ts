@@ -7,8 +7,8 @@ import * as CloseCode from "../CloseCode.js"
 import type { Prepared } from "../protocol/prepared.js"
 import type { Driven } from "./driver.js"
 import type { Engine } from "./engine.js"
-import type { SendOptions, Sent } from "./operations.js"
 import type { Patience } from "./outflow.js"
+import type { SendOptions, Sent } from "./sending.js"
 
 export type { Patience } from "./outflow.js"
 

@@ -5,8 +5,6 @@ import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Effectable from "effect/Effectable"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
@@ -21,20 +19,9 @@ import { endsWell } from "./endings.js"
 import type { Engine } from "./engine.js"
 import { closing, fromBreach, fromEnding } from "./errors.js"
 import type { Reader } from "./readers.js"
+import { run } from "./run.js"
+import { dropped, Sending, type SendOptions, type Sent, sent } from "./sending.js"
 import type { Lent } from "./streaming.js"
-
-/** What became of a message: it was handed to the connection, or dropped since the peer is slow. */
-export type Sent = "sent" | "dropped"
-
-export interface SendOptions {
-  /** Compress, or don't, whatever its size; where compression was negotiated. */
-  readonly compress?: boolean | undefined
-  /** False: never drop this message, whatever `slowConsumer` says. Default true. */
-  readonly droppable?: boolean | undefined
-}
-
-const sent: Effect.Effect<Sent> = Effect.succeed("sent")
-const dropped: Effect.Effect<Sent> = Effect.succeed("dropped")
 
 /** One connection's operations. Sockets (socket.ts) hand them out as members that need no `this`. */
 export class Operations {
@@ -208,97 +195,13 @@ export class Operations {
   }
 
   run<E, R>(handler: (message: Message) => Effect.Effect<unknown, E, R>): Effect.Effect<void, WebSocketError | E, R> {
-    const { engine } = this
-    return Effect.suspend(() => {
-      let over = false
-      const end = () =>
-        Effect.catchAll(this.fail, (error) => {
-          over = true
-          return Option.match(endOfMessages(error), { onNone: () => Effect.void, onSome: Effect.fail })
-        })
-      /**
-       * Handles messages as long as no fiber is needed for that; answers what one is needed for. What it is given to do
-       * takes its message when it begins: whoever is interrupted before has taken nothing.
-       */
-      const withoutFiber = (): Effect.Effect<unknown, WebSocketError | E, R> | undefined => {
-        for (let message = engine.peek(); message !== undefined; message = engine.peek()) {
-          const handling = attempt(handler, message)
-          if (handling instanceof Sending) {
-            engine.take()
-            const outcome = handling.commit()
-            if (outcome !== sent && outcome !== dropped) return outcome
-          } else if (Exit.isExit(handling) && Exit.isSuccess(handling)) {
-            engine.take()
-          } else {
-            return taking(message, handling)
-          }
-        }
-        return engine.readable ? Effect.void : undefined
-      }
-      const taking = (message: Message, handling: Effect.Effect<unknown, E, R>) =>
-        Effect.suspend(() => {
-          if (engine.peek() !== message) return Effect.void
-          engine.take()
-          return handling
-        })
-      const more = Effect.async<unknown, WebSocketError | E, R>((resume) => {
-        const fiber = thisFiber()
-        const wait = () =>
-          engine.whenReadable(fiber, () => {
-            const next = over ? Effect.void : withoutFiber()
-            if (next === undefined) wait()
-            else resume(next)
-          })
-        wait()
-      })
-      const loop = Effect.whileLoop({
-        while: () => !over,
-        body: (): Effect.Effect<unknown, WebSocketError | E, R> => {
-          const message = engine.take()
-          if (message !== undefined) return handler(message)
-          return engine.ending === undefined ? more : end()
-        },
-        step: constVoid
-      })
-      return Effect.ensuring(
-        loop,
-        Effect.sync(() => {
-          over = true
-        })
-      )
-    })
+    return run(this.engine, handler, this.fail)
   }
 }
 
 /** The end of the messages, for whoever takes them all: not an error if it was a clean one. */
 const endOfMessages = (error: WebSocketError): Option.Option<WebSocketError> =>
   endsWell(error) ? Option.none() : Option.some(error)
-
-/** A message to be sent. It is known by its class to `run`, which needs no fiber for it as long as it needn't wait. */
-class Sending extends Effectable.Class<Sent, WebSocketError> {
-  constructor(
-    private readonly operations: Operations,
-    private readonly message: Message | Prepared,
-    private readonly options: SendOptions | undefined
-  ) {
-    super()
-  }
-
-  commit(): Effect.Effect<Sent, WebSocketError> {
-    return this.operations.sendNow(this.message, this.options)
-  }
-}
-
-const attempt = <E, R>(
-  handler: (message: Message) => Effect.Effect<unknown, E, R>,
-  message: Message
-): Effect.Effect<unknown, E, R> => {
-  try {
-    return handler(message)
-  } catch (defect) {
-    return Effect.die(defect)
-  }
-}
 
 /** The fiber that this is called in. Nothing else waits here. */
 const thisFiber = (): Reader => Option.getOrThrow(Fiber.getCurrentFiber())

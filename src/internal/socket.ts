@@ -21,7 +21,8 @@ import type { WebSocketError } from "../WebSocketError.js"
 import { openDoor } from "./broadcastDoor.js"
 import { headersIn } from "./headers.js"
 import { meters } from "./meters.js"
-import type { Operations, SendOptions } from "./operations.js"
+import type { Operations } from "./operations.js"
+import type { SendOptions } from "./sending.js"
 import { receiver, sender } from "./streaming.js"
 
 /** What the opening handshake led to. */

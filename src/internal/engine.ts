@@ -66,7 +66,7 @@ export class Engine implements Flow.Handler, Events {
   readonly out: Outflow
   private readonly connection: Connection
   /** Messages from `taken` to `filled`; the places are used again, for a new array for each read would be most of the cost. */
-  private inbox: Array<Message> = []
+  private inbox: Array<Message> = [""]
   private taken = 0
   private filled = 0
   private inboxWeight = 0

@@ -29,6 +29,7 @@ export class NodeFlow implements Flow {
   /** A socket has nothing left of a write that is done; other streams may keep it. */
   readonly returnsBytes: boolean
 
+  private onData: ((chunk: Uint8Array) => void) | undefined = undefined
   private handler: Handler = nobody
   private resumed = false
   private corked = false
@@ -67,8 +68,12 @@ export class NodeFlow implements Flow {
     }
     // Without an explicit pause the 'data' listener would start the stream.
     duplex.pause()
-    if (reading === undefined) duplex.on("data", this.onData)
-    else reading.take = this.onShared
+    if (reading === undefined) {
+      this.onData = (chunk) => this.handler.data(chunk)
+      duplex.on("data", this.onData)
+    } else {
+      reading.taker = this
+    }
     duplex.on("end", this.onEnd)
     // A stream that ended or closed earlier doesn't say so again.
     this.ended = duplex.readableEnded
@@ -159,11 +164,8 @@ export class NodeFlow implements Flow {
     if (this.resumed && this.handler !== nobody) this.duplex.resume()
   }
 
-  private readonly onData = (chunk: Uint8Array): void => {
-    this.handler.data(chunk)
-  }
-
-  private readonly onShared = (bytes: Uint8Array): void => {
+  /** Takes bytes of memory that is shared with others. */
+  take(bytes: Uint8Array): void {
     if (this.resumed) {
       this.handler.data(this.handler.borrows ? bytes : copy(bytes))
     } else {
@@ -200,7 +202,7 @@ export class NodeFlow implements Flow {
   }
 
   private forget(): void {
-    this.duplex.removeListener("data", this.onData)
+    if (this.onData !== undefined) this.duplex.removeListener("data", this.onData)
     this.duplex.removeListener("end", this.onEnd)
     this.duplex.removeListener("close", this.onClose)
     this.duplex.removeListener("error", this.onError)
@@ -222,12 +224,10 @@ export class NodeFlow implements Flow {
   private signal(): void {
     if (this.signalled) return
     this.signalled = true
-    queueMicrotask(this.onSignal)
-  }
-
-  private readonly onSignal = (): void => {
-    this.signalled = false
-    this.tell()
+    queueMicrotask(() => {
+      this.signalled = false
+      this.tell()
+    })
   }
 
   /**

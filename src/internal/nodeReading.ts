@@ -19,13 +19,15 @@ const memory = Buffer.from(new ArrayBuffer(2 * readSize + 1), 0, readSize)
 /** Where a socket's reads go. */
 export class SharedReading {
   /** Whoever takes what is read; nobody reads before there is one. */
-  take: (bytes: Uint8Array) => void = () => {}
+  taker: { readonly take: (bytes: Uint8Array) => void } | undefined = undefined
 
-  readonly onread: Net.OnReadOpts = {
-    buffer: memory,
-    callback: (size) => {
-      this.take(memory.subarray(0, size))
-      return true
+  get onread(): Net.OnReadOpts {
+    return {
+      buffer: memory,
+      callback: (size) => {
+        this.taker?.take(memory.subarray(0, size))
+        return true
+      }
     }
   }
 }

@@ -12,12 +12,15 @@ interface Waiting {
   readonly wake: Wake
 }
 
+/** Never pushed into. */
+const nobody: Array<Waiting> = []
+
 /**
  * Readers to be woken, all at once. One that was interrupted isn't taken out, which would cost each wait more than the
  * wait itself: to wake it does nothing, it is replaced when it waits again, and it is dropped when it is over.
  */
 export class Readers {
-  private waiting: Array<Waiting> = []
+  private waiting = nobody
   private enough = 8
 
   get some(): boolean {
@@ -25,18 +28,15 @@ export class Readers {
   }
 
   add(reader: Reader, wake: Wake): void {
-    const { waiting } = this
-    if (waiting.length > 0) this.forget(reader)
-    this.waiting.push({ reader, wake })
+    if (this.waiting.length > 0) this.forget(reader)
+    // One that is pushed into makes room for seventeen, and most connections have one reader.
+    if (this.waiting.length === 0) this.waiting = [{ reader, wake }]
+    else this.waiting.push({ reader, wake })
   }
 
   wake(): void {
     const { waiting } = this
-    if (waiting.length === 1) {
-      waiting.pop()?.wake()
-      return
-    }
-    this.waiting = []
+    this.waiting = nobody
     for (const each of waiting) each.wake()
   }
 

@@ -2,23 +2,13 @@
 // its peers in an empty project, imported by name, type-checked against, run as a command.
 import assert from "node:assert/strict"
 import { execFileSync, spawn, spawnSync } from "node:child_process"
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync
-} from "node:fs"
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
 import { createInterface } from "node:readline"
-import { fileURLToPath } from "node:url"
 import manifest from "../package.json" with { type: "json" }
+import { entries, install, nodeTypes, pack, peers, root, sources } from "./packed.js"
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const temporary = mkdtempSync(join(tmpdir(), `${manifest.name}-`))
 const consumer = join(temporary, "consumer")
 const installed = join(consumer, "node_modules", manifest.name)
@@ -31,15 +21,8 @@ const run = (command: string, args: ReadonlyArray<string>, cwd = root) => {
   assert.equal(status, 0, `${basename(command)} ${args.join(" ")} failed`)
 }
 
-const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
-  .filter((name) => name.endsWith(".ts") && !name.startsWith("cli/"))
-  .map((name) => name.slice(0, -".ts".length))
-const entries = sources.filter((name) => !name.includes("/")).map((name) => (name === "index" ? "." : `./${name}`))
 const open = entries.map((entry) => manifest.name + entry.slice(1))
 const closed = ["internal/x", "protocol/frame", "cli/main"].map((path) => `${manifest.name}/${path}`)
-
-const pack = (): string =>
-  join(temporary, read("npm", ["pack", "--silent", "--ignore-scripts", "--pack-destination", temporary]).trim())
 
 const checkContents = (tarball: string) => {
   const contents = read("tar", ["-tzf", tarball])
@@ -55,20 +38,6 @@ const checkContents = (tarball: string) => {
   const missing = wanted.filter((path) => !contents.includes(path))
   const unwanted = contents.filter((path) => !wanted.includes(path))
   assert.deepEqual({ missing, unwanted }, { missing: [], unwanted: [] })
-}
-
-const install = (tarball: string) => {
-  const {
-    "@effect/platform": platform,
-    "@effect/platform-node": node,
-    "@types/node": types,
-    effect
-  } = manifest.devDependencies
-  mkdirSync(consumer)
-  writeFileSync(join(consumer, "package.json"), JSON.stringify({ name: "consumer", private: true, type: "module" }))
-  const peers = [`effect@${effect}`, `@effect/platform@${platform}`, `@effect/platform-node@${node}`]
-  const options = ["--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"]
-  run("npm", ["install", ...options, tarball, ...peers, `@types/node@${types}`], consumer)
 }
 
 const checkMaps = () => {
@@ -127,7 +96,7 @@ const checkCommand = async () => {
 }
 
 try {
-  const tarball = pack()
+  const tarball = pack(temporary)
   checkContents(tarball)
   run(bin("publint"), ["run", tarball, "--strict"])
   run(bin("attw"), [
@@ -141,7 +110,7 @@ try {
     "--entrypoints",
     ...entries
   ])
-  install(tarball)
+  install(consumer, [tarball, ...peers, nodeTypes])
   checkMaps()
   checkImports()
   checkTypes()

@@ -173,7 +173,10 @@ describe("MessageCodec: what can't be encoded", () => {
   it("a value that is nested deeper than the stack", () => {
     let deep: unknown = null
     for (let depth = 0; depth < 200_000; depth++) deep = [deep]
-    expect(failureOf(MessageCodec.json(both(Schema.Unknown)), deep)).toBeInstanceOf(MessageCodec.EncodeError)
+    // Up to Node 24 the stack is too small for JSON of this depth; Node 26 prints it without a stack.
+    const json = Effect.runSync(Effect.either(MessageCodec.json(both(Schema.Unknown)).encode(deep)))
+    if (Either.isLeft(json)) expect(json.left).toBeInstanceOf(MessageCodec.EncodeError)
+    else expect(json.right.length).toBe("[]".length * 200_000 + "null".length)
     expect(failureOf(MessageCodec.msgPack(both(Schema.Unknown)), deep)).toBeInstanceOf(MessageCodec.EncodeError)
   })
 })

@@ -121,7 +121,7 @@ describe("connect", () => {
     { ca, cert: "nonsense" },
     {
       code: "ERR_OSSL_PEM_NO_START_LINE",
-      detail: /no start line/i
+      detail: /client certificate or its key is no PEM/
     }
   )
 
@@ -186,7 +186,8 @@ describe("connect", () => {
           )
         )
       }
-      expect(names).toEqual(["localhost", false])
+      // Where there is none, Node says false and Deno null.
+      expect(names.map((name) => name || "none")).toEqual(["localhost", "none"])
     })
   )
 
@@ -275,7 +276,7 @@ describe("listen", () => {
       const noPem = yield* failing({ address: loopback, tls: { cert, key: Redacted.make("nonsense") } })
       expect(noPem.detail).toMatch(/certificate or its key can't be used/)
       const mismatch = yield* failing({ address: loopback, tls: { cert, key: certificates.expired.key } })
-      expect(mismatch.detail).toMatch(/certificate or its key can't be used.*mismatch/)
+      expect(mismatch.detail).toMatch(/certificate or its key can't be used.*mismatch/i)
       expect(mismatch.cause).toBeInstanceOf(Error)
     })
   )

@@ -1,4 +1,4 @@
-import { createServer, request as httpRequest } from "node:http"
+import { createServer, request as httpRequest, ServerResponse } from "node:http"
 import { HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import { describe, expect } from "@effect/vitest"
@@ -6,6 +6,7 @@ import { Deferred, Effect, Exit, Fiber, type Scope } from "effect"
 import type { Flow } from "effect-websocket/Flow"
 import { Network } from "effect-websocket/Network"
 import * as NodeNetwork from "effect-websocket/NodeNetwork"
+import { vi } from "vitest"
 import { bytes, closed, reading, settle } from "./fixtures/heard.js"
 import { event, live, loopback, rawClient } from "./fixtures/node.js"
 
@@ -110,6 +111,30 @@ describe("upgrade", () => {
       const exit = yield* Effect.exit(done)
       // The HTTP server interrupts the handler of a connection that is gone; if it came further, it heard of the reset.
       if (Exit.isSuccess(exit)) expect(exit.value).toEqual([["close"], "ECONNRESET"])
+    })
+  )
+
+  live(
+    "writes nothing else to the connection, also where a response can't be detached from it, as on Bun",
+    Effect.gen(function* () {
+      const detach = vi.spyOn(ServerResponse.prototype, "detachSocket").mockImplementation(() => {})
+      yield* Effect.addFinalizer(() => Effect.sync(() => detach.mockRestore()))
+      const { done, port } = yield* served(Effect.void, (flow) =>
+        Effect.gen(function* () {
+          flow.write(bytes("ours"), false)
+          flow.end()
+          yield* closed(reading(flow))
+        })
+      )
+      const client = yield* rawClient(port)
+      const answer: Array<string> = []
+      client.on("data", (chunk) => answer.push(String(chunk)))
+      const over = yield* Effect.fork(event(client, "close"))
+      client.write(head)
+      yield* done
+      yield* Fiber.join(over)
+      expect(detach).toHaveBeenCalled()
+      expect(answer.join("")).toBe("ours")
     })
   )
 

@@ -188,13 +188,27 @@ interface Inflated {
 
 /** Inflates up to the end of the stream. What ends before that is invalid. */
 const inflate = (input: Uint8Array, limit: number, context: Uint8Array): Inflated | "tooLarge" | "invalid" => {
+  if (context.length === 0) return inflateWith(input, limit, undefined)
+  if (takesDictionary()) return inflateWith(input, limit, context)
+  // The context comes in front, as a block that isn't compressed, and out of it, too. A window fits into one block.
+  const before = stored(context)
+  const inflated = inflateWith(join(before, input), limit + context.length, undefined)
+  if (typeof inflated === "string") return inflated
+  return { bytes: inflated.bytes.subarray(context.length), consumed: inflated.consumed - before.length }
+}
+
+const inflateWith = (
+  input: Uint8Array,
+  limit: number,
+  dictionary: Uint8Array | undefined
+): ReturnType<typeof inflate> => {
   try {
     const result: unknown = inflateRawSync(input, {
       // zlib stops at the limit: what a bomb would become is never made.
       maxOutputLength: Math.min(limit, maxBuffer),
       chunkSize: Math.min(65_536, Math.max(1024, input.length * 4)),
       info: true,
-      ...(context.length === 0 ? {} : { dictionary: context })
+      ...(dictionary === undefined ? {} : { dictionary })
     })
     return isInflated(result) ? { bytes: plain(result.buffer), consumed: result.engine.bytesWritten } : "invalid"
   } catch (error) {
@@ -202,6 +216,27 @@ const inflate = (input: Uint8Array, limit: number, context: Uint8Array): Inflate
       ? "tooLarge"
       : "invalid"
   }
+}
+
+// RFC 7692 7.2.3.2, as a final block: "Hello" again, and nothing but a reference to it.
+const hello = new TextEncoder().encode("Hello")
+const helloAgain = new Uint8Array([0xf3, 0x00, 0x11, 0x00])
+let dictionaryTaken: boolean | undefined
+
+/**
+ * Whether zlib looks at a dictionary of raw DEFLATE. Deno 2.9 doesn't, and says nothing. Its compressor does
+ * without one, which is no more than a waste; but what refers back is then invalid to it.
+ */
+const takesDictionary = (): boolean => {
+  dictionaryTaken ??= typeof inflateWith(helloAgain, hello.length, hello) !== "string"
+  return dictionaryTaken
+}
+
+/** One block of DEFLATE that isn't the last: up to 65,535 bytes as they are. */
+const stored = (bytes: Uint8Array): Uint8Array => {
+  const { length } = bytes
+  const head = new Uint8Array([0, length, length >> 8, ~length, ~length >> 8])
+  return join(head, bytes)
 }
 
 /** What zlib answers with `info`, which its types leave out. */

@@ -152,7 +152,9 @@ const silence = (request: HttpServerRequest.HttpServerRequest, socket: Net.Socke
   const response: unknown = typeof field === "function" ? field() : field
   if (!(response instanceof Http.ServerResponse)) return
   response.detachSocket(socket)
-  response.end()
+  // On Bun a response is bound to its request for good: its end would be written in front of the handshake.
+  if (response.socket === null) response.end()
+  else Object.defineProperty(response, "writableEnded", { value: true })
 }
 
 const warned = new WeakSet<object>()

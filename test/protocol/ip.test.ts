@@ -86,6 +86,8 @@ describe("an address", () => {
   it("is the one that URLs make of it", () => {
     fc.assert(
       fc.property(fc.ipV6(), (text) => {
+        // Bun's refuses some that are addresses: 0:0:0::0:0.0.0.0.
+        fc.pre(URL.canParse(`http://[${text}]`))
         expect(hex(new URL(`http://[${text}]`).hostname.slice(1, -1))).toBe(hex(text))
       })
     )

@@ -157,14 +157,15 @@ describe("a request with more headers than are read", () => {
   const app = HttpRouter.empty.pipe(HttpRouter.get("/", WebSocketServer.upgrade(echo)), HttpServer.serve())
 
   attackOnRoutes(
-    "CVE-2024-37890 (ws): in a route, each header that Node has dropped is missed with 400 or 426, and the process lives on",
+    "CVE-2024-37890 (ws): in a route, each header that Node has dropped is missed with 400 or 426, or all with 431, and the process lives on",
     Effect.gen(function* () {
       const server = yield* serving(app)
-      // Each is the first of those that Node drops.
-      expect(yield* refused(server, crowded("Host"))).toBe(400)
-      expect(yield* refused(server, crowded("Upgrade"))).toBe(426)
-      expect(yield* refused(server, crowded("Sec-WebSocket-Version"))).toBe(426)
-      expect(
+      // Each is the first of those that Node drops; its newest versions refuse the request themselves.
+      const refusesItself = 431
+      expect([400, refusesItself]).toContain(yield* refused(server, crowded("Host")))
+      expect([426, refusesItself]).toContain(yield* refused(server, crowded("Upgrade")))
+      expect([426, refusesItself]).toContain(yield* refused(server, crowded("Sec-WebSocket-Version")))
+      expect([400, refusesItself]).toContain(
         yield* refused(
           server,
           upgradeRequest({ "Sec-WebSocket-Key": undefined, "Sec-WebSocket-Version": "13" }).replace(
@@ -172,7 +173,7 @@ describe("a request with more headers than are read", () => {
             `\r\n${many}Sec-WebSocket-Key: a\r\n\r\n`
           )
         )
-      ).toBe(400)
+      )
       yield* servesOn(server.url)
     })
   )

@@ -16,7 +16,8 @@ export const kinds: ReadonlyArray<ServerKind> = [
   { name: "platform", file: "servers/platform.js" },
   { name: "faye", file: "servers/faye.mjs" },
   { name: "bun", file: "servers/bun.mjs", runtime: "bun" },
-  { name: "raw", file: "servers/raw.js" }
+  { name: "raw", file: "servers/raw.js" },
+  { name: "raw+shared", file: "servers/raw.js", form: "shared" }
 ]
 
 /** Whether it is the library that is measured. */

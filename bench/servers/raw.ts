@@ -1,9 +1,11 @@
-// The limit of Node's sockets: it echoes bytes after a handshake that it doesn't read.
+// The limit of Node's sockets: it echoes bytes after a handshake that it doesn't read. As `shared` it reads into memory that
+// all sockets share, as the library does.
 
 import { createHash } from "node:crypto"
 import * as Net from "node:net"
 import * as Tls from "node:tls"
-import { listen, settings } from "./common.js"
+import { shareAccepted } from "effect-websocket/internal/nodeReading"
+import { form, listen, settings } from "./common.js"
 
 // Computed once: what a client sends is always the same key.
 const accept = createHash("sha1")
@@ -21,8 +23,24 @@ const onSocket = (socket: Net.Socket) => {
   })
 }
 
-listen(
-  settings.tls === undefined
-    ? Net.createServer({ noDelay: true }, onSocket)
-    : Tls.createServer({ ...settings.tls, noDelay: true }, onSocket)
-)
+const onShared = (accepted: Net.Socket) => {
+  const { reading, socket } = shareAccepted(accepted)
+  if (reading === undefined) throw new Error("this Node doesn't share what it reads into")
+  socket.on("error", () => {})
+  socket.setNoDelay(true)
+  let echo = (_: Uint8Array) => {
+    socket.write(answer)
+    echo = (bytes) => socket.write(Buffer.from(bytes))
+  }
+  reading.taker = { take: (bytes) => echo(bytes) }
+  socket.resume()
+}
+
+const server = () => {
+  if (settings.tls !== undefined) return Tls.createServer({ ...settings.tls, noDelay: true }, onSocket)
+  return form === "shared"
+    ? Net.createServer({ pauseOnConnect: true }, onShared)
+    : Net.createServer({ noDelay: true }, onSocket)
+}
+
+listen(server())

@@ -71,8 +71,9 @@ export class Servers {
   }
 }
 
-// Shorter than this, what goes through Effect's interpreter isn't compiled: it was seen to take twice as long.
-const leastWarmUp = 0.8
+// Shorter than this, what goes through Effect's interpreter isn't compiled: it was seen to take twice as long. Servers run
+// for days.
+const leastWarmUp = 2
 
 /**
  * Measures all in turn, again and again: what disturbs the machine disturbs all of them. `measure` is told how long a

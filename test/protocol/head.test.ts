@@ -13,6 +13,7 @@ import {
   responseReader
 } from "../../src/protocol/head.js"
 import { writeRequest, writeResponse } from "../../src/protocol/headWriter.js"
+import { retained } from "../fixtures/bytes.js"
 
 const latin1 = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "latin1"))
 const textOf = (bytes: unknown): string => {
@@ -104,6 +105,13 @@ describe("the reader of requests", () => {
     ])
   })
 
+  it("reads each byte above ASCII as latin1 where it is the only one", () => {
+    for (let byte = 0x80; byte <= 0xff; byte++) {
+      const value = String.fromCharCode(byte)
+      expect(complete(request(`GET / HTTP/1.1\r\nA: ${value}\r\n\r\n`)).head.fields.get("a")).toBe(value)
+    }
+  })
+
   it("takes a head without fields", () => {
     expect(complete(request("OPTIONS /x HTTP/1.1\r\n\r\n")).head).toMatchObject({ method: "OPTIONS", target: "/x" })
   })
@@ -155,13 +163,17 @@ describe("the reader of requests", () => {
     ["GET / HTTP/1.1\n\n", 400, start],
     ["GET / http/1.1\r\n\r\n", 400, start],
     ["GET / HTTP/x.1\r\n\r\n", 400, start],
+    ["GET / HTTP/-1.1\r\n\r\n", 400, start],
+    ["GET / 1TTP/1.1\r\n\r\n", 400, start],
     ["GET / HTTP/1,1\r\n\r\n", 400, start],
     ["GET / HTTP/1.x\r\n\r\n", 400, start],
     ["GET / HTTP/1./\r\n\r\n", 400, start],
     ["GET / HTTP/1.11\r\n\r\n", 400, start],
     ["GET / HTTP/2.0\r\n\r\n", 505, "the only version"],
     ["GET / HTTP/0.9\r\n\r\n", 505, "the only version"],
+    ["GET / HTTP/9.0\r\n\r\n", 505, "the only version"],
     ["GET / HTTP/1.2\r\n\r\n", 505, "the only version"],
+    ["GET / HTTP/1.9\r\n\r\n", 505, "the only version"],
     ["GET / HTTP/1.1\r\r\n\r\n", 400, endings],
     ["GET / HTTP/1.1\r\n\n", 400, endings],
     ["GET / HTTP/1.1\r\nA: b\nC: d\r\n\r\n", 400, endings],
@@ -173,6 +185,8 @@ describe("the reader of requests", () => {
     ["GET / HTTP/1.1\r\nA : b\r\n\r\n", 400, names],
     ["GET / HTTP/1.1\r\nA\r\n\r\n", 400, names],
     ["GET / HTTP/1.1\r\n: b\r\n\r\n", 400, names],
+    ["GET / HTTP/1.1\r\n:A: b\r\n\r\n", 400, names],
+    ["GET / HTTP/1.1\r\n(A: b\r\n\r\n", 400, names],
     ["GET / HTTP/1.1\r\nA\xe9: b\r\n\r\n", 400, names],
     ["GET / HTTP/1.1\r\nA: b\0c\r\n\r\n", 400, "a header value"],
     ["GET / HTTP/1.1\r\nA: \x1b\r\n\r\n", 400, "a header value"],
@@ -205,6 +219,20 @@ describe("the reader of requests", () => {
 
   it("refuses a garbled byte as such, even where the head is too long behind it", () => {
     expect(request(`GET /\0${"a".repeat(20_000)}`)).toEqual(refused(400, target))
+    expect(request("GET /\0", { maxBytes: 6 })).toEqual(refused(400, target))
+  })
+
+  it("holds at most twice what came and never more than may come, and rarely asks for memory", () => {
+    const reader = requestReader({ maxBytes: 1000 })
+    const sizes = new Set<number>()
+    for (let pushed = 1; pushed < 1000; pushed++) {
+      expect(reader.push(latin1("GET /".charAt(pushed - 1) || "a"))).toBeUndefined()
+      const { bytes } = retained(reader)
+      expect(bytes).toBeGreaterThanOrEqual(pushed)
+      expect(bytes).toBeLessThanOrEqual(Math.min(2 * pushed, 1000))
+      sizes.add(bytes)
+    }
+    expect(sizes.size).toBeLessThanOrEqual(11)
   })
 
   it("refuses one field more than allowed at its first byte", () => {
@@ -288,6 +316,8 @@ describe("the reader of responses", () => {
     ["HTTP/1.1\t101 a\r\n\r\n", 400, "the start line"],
     ["HTTP/1.1 10 a\r\n\r\n", 400, "the start line"],
     ["HTTP/1.1 1o1 a\r\n\r\n", 400, "the start line"],
+    ["HTTP/1.1 1/1 a\r\n\r\n", 400, "the start line"],
+    ["HTTP/1.1 1:1 a\r\n\r\n", 400, "the start line"],
     ["HTTP/1.1 1010 a\r\n\r\n", 400, "the start line"],
     ["HTTP/1.1 101 a\0\r\n\r\n", 400, "the start line"],
     ["HTTP/1.1 101 a\n\r\n", 400, "the start line"],

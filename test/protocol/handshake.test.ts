@@ -173,6 +173,12 @@ describe("checkRequest", () => {
   ])("answers a request %s with 400", (_, pairs) => {
     expect(check(pairs)).toEqual(refused(400))
   })
+
+  it("tells a malformed list of subprotocols from one that is empty or repeats itself", () => {
+    const rule = (value: string) => check([...valid, ["sec-websocket-protocol", value]])
+    expect(rule("a b")).toMatchObject({ rule: expect.stringContaining("isn't a list of tokens") })
+    for (const value of ["", "a, a"]) expect(rule(value)).toMatchObject({ rule: expect.stringContaining("none twice") })
+  })
 })
 
 describe("acceptResponse", () => {

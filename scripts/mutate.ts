@@ -80,7 +80,7 @@ export default {
     mutate: [`src/protocol/${name}.ts`],
     coverageAnalysis: "perTest",
     concurrency: 1,
-    timeoutMS: 20_000,
+    timeoutMS: 90_000,
     timeoutFactor: 4,
     dryRunTimeoutMinutes: 30,
     reporters: ["json"],
@@ -107,5 +107,5 @@ const names = process.argv.slice(2).filter((argument) => !argument.startsWith("-
 const all = readdirSync(join(root, "src/protocol")).map((file) => file.replace(/\.ts$/, ""))
 prepare()
 for (const name of names.length === 0 ? all : names) {
-  mutate(name, process.argv.includes("--all") ? ["*"] : (others[name] ?? [name, `${name}*`]))
+  mutate(name, process.argv.includes("--all") ? ["*"] : (others[name] ?? [`${name}*`]))
 }

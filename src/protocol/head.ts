@@ -383,7 +383,8 @@ const refuseFirst = (byte: number): Refusal => (byte === 21 || byte === 22 ? loo
 // The whitespace behind a value isn't part of it (RFC 9112 5.1). `trimEnd` of strings would also take a no-break space.
 const trimEnd = (value: string): string => {
   let end = value.length
-  while (end > 0 && spaceTable[value.charCodeAt(end - 1)] === 1) end--
+  // Before the beginning a code is NaN, which stands in no table.
+  while (spaceTable[value.charCodeAt(end - 1)] === 1) end--
   return value.slice(0, end)
 }
 

@@ -149,7 +149,7 @@ export const parseTokens = (value: string): ReadonlyArray<string> | Failure =>
 
 /** Whether a list such as Connection or Upgrade names `token`, which is written in lower case here and in any case there. */
 export const hasToken = (value: string | undefined, token: string): boolean =>
-  value !== undefined && (parseList(value, protocolTable) ?? []).some((element) => element.toLowerCase() === token)
+  value !== undefined && parseList(value, protocolTable)?.some((element) => element.toLowerCase() === token) === true
 
 /** An extension with its parameters in order, repeated ones included: what repetition means is the extension's to say. */
 export interface Extension {

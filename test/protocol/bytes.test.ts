@@ -1,7 +1,16 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import { byteAt, concat, plain, uint32At, uninitialized, writeUint32 } from "../../src/protocol/bytes.js"
-import { fromHex, toHex } from "../fixtures/bytes.js"
+import {
+  byteAt,
+  concat,
+  copyOf,
+  plain,
+  smallCopy,
+  uint32At,
+  uninitialized,
+  writeUint32
+} from "../../src/protocol/bytes.js"
+import { fromHex, pattern, toHex } from "../fixtures/bytes.js"
 
 describe("32-bit integers", () => {
   it("are in network order, where they are told to be", () => {
@@ -39,6 +48,24 @@ describe("plain", () => {
     expect(buffer.toString()).toBe("cde")
     bytes[0] = 0x58
     expect(buffer.toString()).toBe("Xde")
+  })
+})
+
+describe("copyOf", () => {
+  const sizes = [0, 1, smallCopy - 1, smallCopy, smallCopy + 1, 1000]
+
+  it.each(sizes)("takes %i bytes from wherever they lie, and memory for no more", (size) => {
+    const memory = pattern(size + 30)
+    for (const view of [memory, memory.subarray(10), Buffer.from(memory.buffer, 10)]) {
+      for (const start of [0, 7]) {
+        const copy = copyOf(view, start, start + size)
+        expect(toHex(copy)).toBe(toHex(view.subarray(start, start + size)))
+        expect(copy.constructor).toBe(Uint8Array)
+        expect(copy.buffer.byteLength).toBe(size)
+        copy.fill(0xee)
+      }
+    }
+    expect(toHex(memory)).toBe(toHex(pattern(size + 30)))
   })
 })
 

@@ -130,6 +130,32 @@ describe("the decoder", () => {
     expect(toHex(plain)).toBe(toHex(wire(2, "secret")))
   })
 
+  it("takes masked and unmasked frames in turn where it doesn't matter which they are", () => {
+    const bytes = join(wire(1, "masked", { key: 0x01020304 }), wire(1, "plain"), wire(1, "again", { key: 0xfffefdfc }))
+    for (const chunks of everyCut(bytes)) {
+      expect(decode(chunks).frames.map(({ payload }) => Buffer.from(payload, "hex").toString())).toEqual([
+        "masked",
+        "plain",
+        "again"
+      ])
+    }
+  })
+
+  it("asks about a length only once it is known", () => {
+    for (const [hex, calls] of [
+      ["82", ["starts"]],
+      ["82 7e 01", ["starts"]],
+      ["82 7f 00000000000100", ["starts"]],
+      ["82 fe 0100", ["starts", "declares"]],
+      ["82 85 010203", ["starts", "declares"]],
+      ["82 85 01020304", ["starts", "declares", "begins"]]
+    ] as const) {
+      const heard = collect()
+      expect(new Decoder(undefined, heard.sink).push(fromHex(hex))).toBe(undefined)
+      expect(heard.calls).toEqual(calls)
+    }
+  })
+
   it("tells whether the bytes end between two frames", () => {
     const bytes = join(wire(1, "abc"), wire(1, ""))
     const ends = Array.from({ length: bytes.length + 1 }, (_, end) => decode([bytes.slice(0, end)]).atBoundary)

@@ -242,8 +242,12 @@ describe("a client", () => {
   })
 
   it.each([
-    ["client_max_window_bits without a value (7.1.2.2)", "client_max_window_bits", /8 to 15/],
-    ["server_max_window_bits without a value", "server_max_window_bits", /8 to 15/],
+    [
+      "client_max_window_bits without a value (7.1.2.2)",
+      "client_max_window_bits",
+      /^client_max_window_bits is.*8 to 15/
+    ],
+    ["server_max_window_bits without a value", "server_max_window_bits", /^server_max_window_bits is.*8 to 15/],
     ["an unknown parameter", "no_such_parameter", /no parameter no_such_parameter/],
     ["a parameter twice", "client_max_window_bits=9; client_max_window_bits=9", /client_max_window_bits twice/],
     ["a value where none is due", "client_no_context_takeover=1", /takes no value/],

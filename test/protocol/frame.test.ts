@@ -149,6 +149,12 @@ describe("a header and its bytes", () => {
     })
     expect(known).toEqual([nothing, start, start, start, ...Array(4).fill(length), all])
   })
+
+  it("find no wrong length in what lies behind the end", () => {
+    const bytes = fromHex("827f ffffffffffffffff")
+    const rules = Array.from({ length: 4 }, (_, end) => readHeader(bytes, 0, end, false, new Header())?.closeCode)
+    expect(rules).toEqual([undefined, undefined, undefined, 1002])
+  })
 })
 
 describe("readHeader", () => {

@@ -173,6 +173,12 @@ describe("checkRequest", () => {
   ])("answers a request %s with 400", (_, pairs) => {
     expect(check(pairs)).toEqual(refused(400))
   })
+
+  it("tells a malformed list of subprotocols from one that is empty or repeats itself", () => {
+    const rule = (value: string) => check([...valid, ["sec-websocket-protocol", value]])
+    expect(rule("a b")).toMatchObject({ rule: expect.stringContaining("isn't a list of tokens") })
+    for (const value of ["", "a, a"]) expect(rule(value)).toMatchObject({ rule: expect.stringContaining("none twice") })
+  })
 })
 
 describe("acceptResponse", () => {
@@ -251,7 +257,10 @@ describe("refusal", () => {
   })
 
   it("refuses an interim status, headers that are its own, and injection", () => {
-    expect(refusal({ status: 101, headers: [], rule: "a" })).toEqual(failed("final status"))
+    for (const status of [101, 199]) {
+      expect(refusal({ status, headers: [], rule: "a" })).toEqual(failed("final status"))
+    }
+    expect(textOf(refusal({ status: 200, headers: [], rule: "a" }))).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
     expect(refusal({ status: 600, headers: [], rule: "a" })).toEqual(failed("a status is"))
     expect(refusal({ status: 403, headers: [["Connection", "keep-alive"]], rule: "a" })).toEqual(
       failed("can't be given")
@@ -334,6 +343,9 @@ describe("writeUpgradeRequest", () => {
     expect(writeUpgradeRequest({ ...plain, origin: "http://a", headers: [["origin", "http://b"]] })).toEqual(
       failed("of the handshake itself")
     )
+    expect(writeUpgradeRequest({ ...plain, origin: "http://a", headers: [["Host", "b"]] })).toEqual(
+      failed("of the handshake itself")
+    )
   })
 
   it.each([
@@ -342,6 +354,7 @@ describe("writeUpgradeRequest", () => {
     ["a target without a slash", { target: "chat" }, "a request target"],
     ["a short key", { key: "AAAA" }, "a key is 16 bytes"],
     ["a subprotocol with a comma", { subprotocols: ["a,b"] }, "a subprotocol is a token"],
+    ["one such subprotocol among others", { subprotocols: ["a", "b c"] }, "a subprotocol is a token"],
     ["an empty subprotocol", { subprotocols: [""] }, "a subprotocol is a token"],
     ["a subprotocol twice", { subprotocols: ["a", "b", "a"] }, "none twice"],
     ["an extension that is no token", { extensions: [{ name: "a;b", params: [] }] }, "is a token"],
@@ -402,6 +415,7 @@ describe("checkResponse", () => {
     ],
     ["with an empty subprotocol", [...good, ["sec-websocket-protocol", ""]], "a subprotocol that wasn't"],
     ["with an extension not asked for", [...good, ["sec-websocket-extensions", "z"]], "an extension that wasn't"],
+    ["with one more than was asked for", [...good, ["sec-websocket-extensions", "x, z"]], "an extension that wasn't"],
     ["with an extension of a prototype", [...good, ["sec-websocket-extensions", "constructor"]], "an extension that"],
     ["with an extension twice", [...good, ["sec-websocket-extensions", "x, y, x"]], "an extension twice"],
     ["with malformed extensions", [...good, ["sec-websocket-extensions", "x;"]], "isn't a list of extensions"]

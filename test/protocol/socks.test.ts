@@ -58,7 +58,17 @@ describe("what a SOCKS5 client hears", () => {
     expect([1, 3, 4, 0, 2].map((type) => Socks.readBound(bytes(0, type, 9)))).toEqual([5, 11, 17, undefined, undefined])
   })
 
-  it("has words for each code", () => {
-    expect(new Set(Array.from({ length: 11 }, (_, code) => Socks.explainReply(code))).size).toBe(9)
+  it("has words for each code of RFC 1928 6, and for all others", () => {
+    expect(Array.from({ length: 8 }, (_, index) => Socks.explainReply(index + 1))).toEqual([
+      "general failure of the proxy",
+      "its rules don't allow the connection",
+      "there is no route to the network",
+      "there is no route to the host, or its name can't be resolved",
+      "nobody listens there",
+      "the time to live expired",
+      "it doesn't connect to anybody",
+      "it doesn't support this type of address"
+    ])
+    for (const code of [0, 9, 255]) expect(Socks.explainReply(code)).toBe("a reason unknown to RFC 1928")
   })
 })

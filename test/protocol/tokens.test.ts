@@ -1,7 +1,9 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import {
+  asciiTable,
   type Extension,
+  fieldTable,
   formatExtensions,
   hasToken,
   isKey,
@@ -9,7 +11,11 @@ import {
   isToken,
   parseExtensions,
   parseHost,
-  parseTokens
+  parseTokens,
+  schemeTable,
+  spaceTable,
+  targetTable,
+  tokenTable
 } from "../../src/protocol/tokens.js"
 
 const tokenCharacters = "!#$%&'*+-.^_`|~0123456789ABCXYZabcxyz"
@@ -29,6 +35,25 @@ describe("a token", () => {
 
   it("isn't empty", () => {
     expect(isToken("")).toBe(false)
+  })
+})
+
+describe("a table", () => {
+  const between = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, index) => first + index)
+  const codes = (text: string) => Array.from(text, (character) => character.charCodeAt(0))
+  const alphanumeric = [...between(0x30, 0x39), ...between(0x41, 0x5a), ...between(0x61, 0x7a)]
+
+  it.each<[string, Uint8Array, ReadonlyArray<number>]>([
+    ["a token", tokenTable, [...alphanumeric, ...codes("!#$%&'*+-.^_`|~")]],
+    ["a field value", fieldTable, [9, ...between(0x20, 0x7e), ...between(0x80, 0xff)]],
+    ["its ASCII", asciiTable, [9, ...between(0x20, 0x7e)]],
+    ["whitespace", spaceTable, [9, 0x20]],
+    ["a target", targetTable, between(0x21, 0x7e).filter((code) => code !== 0x23)],
+    ["a scheme", schemeTable, [...alphanumeric, ...codes("+-.")]]
+  ])("marks the characters of %s, and no others", (_, table, expected) => {
+    expect(table).toHaveLength(256)
+    expect(between(0, 255).filter((code) => table[code] === 1)).toEqual(expected.toSorted((a, b) => a - b))
+    expect(between(0, 255).every((code) => table[code] === 0 || table[code] === 1)).toBe(true)
   })
 })
 
@@ -67,6 +92,10 @@ describe("a key", () => {
     ["15 bytes", "dGhlIHNhbXBsZSBub25j"],
     ["17 bytes", "dGhlIHNhbXBsZSBub25jZSE="],
     ["18 bytes, as long as 16 are", "dGhlIHNhbXBsZSBub25jZSEh"],
+    ["16 bytes with more behind them", "dGhlIHNhbXBsZSBub25jZQAA=="],
+    ["16 bytes padded twice", "dGhlIHNhbXBsZSBub25jZQ===="],
+    ["without its padding, as long as with it", "dGhlIHNhbXBsZSBub25jZQAA"],
+    ["with half of its padding", "dGhlIHNhbXBsZSBub25jZQA="],
     ["bits that aren't zero behind the last byte", "dGhlIHNhbXBsZSBub25jZR=="],
     ["the URL-safe alphabet", "dGhlIHNhbXBsZSBub25-_Q=="],
     ["padding in the middle", "dGhlIHNhbXBsZSBub2=jZQ=="]
@@ -149,6 +178,19 @@ describe("parseExtensions", () => {
       [
         { name: "a", params: [["x", "1"]] },
         { name: "b", params: [["y", "2"]] }
+      ]
+    ],
+    [
+      'a; x=1 ; y="2"\t, b',
+      [
+        {
+          name: "a",
+          params: [
+            ["x", "1"],
+            ["y", "2"]
+          ]
+        },
+        { name: "b", params: [] }
       ]
     ],
     ['a; x="10"', [{ name: "a", params: [["x", "10"]] }]],
@@ -254,6 +296,7 @@ describe("parseHost", () => {
     ":80",
     "a:65536",
     "a:123456",
+    "a:000080",
     "a:8o",
     "a:-1",
     "a:80:80",

@@ -47,6 +47,54 @@ export const flowLaws = (law: Law, secure: boolean): void => {
       })
     )
 
+    law("that stay what they are while more arrive", ({ client, server }) =>
+      Effect.gen(function* () {
+        const atServer = reading(server)
+        for (const [index, text] of ["first", "other", "third"].entries()) {
+          client.write(bytes(text), false)
+          yield* atServer.until(({ size }) => size() === 5 * (index + 1))
+        }
+        expect(atServer.text()).toBe("firstotherthird")
+      })
+    )
+
+    law("as they were written, though their memory is used again where it was given back", ({ client, server }) =>
+      Effect.gen(function* () {
+        const atServer = reading(server)
+        const memory = bytes("first")
+        const taken = client.write(memory, false)
+        if (taken && client.returnsBytes) memory.fill(0)
+        yield* atServer.until(({ size }) => size() === 5)
+        expect(atServer.text()).toBe("first")
+      })
+    )
+
+    law("to who only borrows them, and what that puts back comes again", ({ client, server }) =>
+      Effect.gen(function* () {
+        const seen: Array<string> = []
+        const again = heard()
+        server.attach({
+          ...heard(),
+          borrows: true,
+          data(chunk) {
+            seen.push(Buffer.from(chunk).toString())
+            if (seen.join("") !== "one, two") return
+            server.pause()
+            server.unshift(chunk.subarray(chunk.length - 3))
+            server.attach(again)
+          }
+        })
+        server.resume()
+        client.write(bytes("one, two"), false)
+        yield* Effect.suspend(() => settle).pipe(Effect.repeat({ until: () => seen.join("") === "one, two" }))
+        client.write(bytes(", three"), false)
+        yield* settle
+        server.resume()
+        yield* again.until(({ size }) => size() === 10)
+        expect(again.text()).toBe("two, three")
+      })
+    )
+
     law("of writes that announce more, after the last", ({ client, server }) =>
       Effect.gen(function* () {
         const atServer = reading(server)

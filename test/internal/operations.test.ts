@@ -1,5 +1,5 @@
 import { describe, it } from "@effect/vitest"
-import { Effect, Either, Exit, Fiber, FiberId } from "effect"
+import { Deferred, Effect, Either, Exit, Fiber, FiberId } from "effect"
 import * as Frame from "effect-websocket/Frame"
 import * as WebSocket from "effect-websocket/WebSocket"
 import { expect } from "vitest"
@@ -130,5 +130,49 @@ describe("run, with a handler whose effects are done already", () => {
       yield* Effect.sync(() => arrives(Frame.text("good"), Frame.text("bad"), Frame.text("next")))
       expect(yield* Fiber.await(running)).toEqual(Exit.fail("no more"))
       expect(yield* socket.receive).toBe("next")
+    }))
+
+  test("handles nothing once it was interrupted, though its fiber isn't over yet", ({ arrives, socket }) =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const seen: Array<WebSocket.Message> = []
+      const running = yield* Effect.fork(
+        socket
+          .run((message) => {
+            seen.push(message)
+            return Effect.void
+          })
+          .pipe(Effect.onInterrupt(() => Deferred.await(gate)))
+      )
+      yield* settle
+      yield* Fiber.interruptFork(running)
+      yield* settle
+      yield* Effect.sync(() => arrives(Frame.text("kept")))
+      yield* settle
+      yield* Deferred.succeed(gate, undefined)
+      expect(Exit.isInterrupted(yield* Fiber.await(running))).toBe(true)
+      expect(seen).toEqual([])
+      expect(yield* socket.receive).toBe("kept")
+    }))
+
+  test("goes on where it can't be interrupted", ({ arrives, flow, socket }) =>
+    Effect.gen(function* () {
+      const seen: Array<WebSocket.Message> = []
+      const running = yield* Effect.fork(
+        Effect.uninterruptible(
+          socket.run((message) => {
+            seen.push(message)
+            return Effect.void
+          })
+        )
+      )
+      yield* settle
+      yield* Fiber.interruptFork(running)
+      yield* settle
+      yield* Effect.sync(() => arrives(Frame.text("a"), Frame.text("b")))
+      yield* settle
+      expect(seen).toEqual(["a", "b"])
+      flow.close()
+      yield* Fiber.await(running)
     }))
 })

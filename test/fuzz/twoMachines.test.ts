@@ -173,7 +173,7 @@ describe("memory", () => {
     const take = (bytes: Uint8Array, payload: number) => {
       connection.receive(inLargeChunk(bytes))
       received += payload
-      expect(retained(connection)).toBeLessThanOrEqual(empty + 2.5 * received + 4096)
+      expect(retained(connection)).toBeLessThanOrEqual(empty + 4 * received + 4096)
     }
     if (piece === 0) {
       for (let count = 0; count < total; count++) take(frame(false, count === 0 ? 1 : 0, 1), 1)

@@ -45,19 +45,33 @@ export const connectShared = (options: Net.NetConnectOpts): Read => {
 }
 
 /**
- * Lets an accepted socket, which was never read, read into the shared memory. A server of Node's has no option for that, so that
- * a new socket takes over what is under the accepted one; where Node doesn't let it, the socket stays as it is.
+ * Where Node's sockets keep what `onread` gave them: two symbols of its own, found by what a socket keeps there, and
+ * by nothing that their names say. `undefined` where it keeps it in another way.
  */
-export const shareAccepted = (accepted: Net.Socket): Read => {
-  const asItIs = { socket: accepted, reading: undefined }
-  if (!("_handle" in accepted)) return asItIs
-  const { _handle: handle } = accepted
+const places = (() => {
+  const { onread } = new SharedReading()
+  // Its declaration knows `onread` of `connect` only.
+  const options = { onread, allowHalfOpen: true }
+  const probe = new Net.Socket(options)
+  const placeOf = (kept: unknown) => Object.getOwnPropertySymbols(probe).find((key) => Reflect.get(probe, key) === kept)
+  const [buffer, callback] = [placeOf(onread.buffer), placeOf(onread.callback)]
+  return buffer === undefined || callback === undefined ? undefined : { buffer, callback }
+})()
+
+/**
+ * Lets an accepted socket, which was never read, read into the shared memory. A server of Node's has no option for that, so
+ * it is done to the socket what its constructor would have; where Node keeps that in another way, the socket stays as it is.
+ */
+export const shareAccepted = (socket: Net.Socket): Read => {
+  const asItIs = { socket, reading: undefined }
+  if (places === undefined || !("_handle" in socket)) return asItIs
+  const { _handle: handle } = socket
   if (typeof handle !== "object" || handle === null || !("useUserBuffer" in handle)) return asItIs
+  const { useUserBuffer } = handle
+  if (typeof useUserBuffer !== "function") return asItIs
   const reading = new SharedReading()
-  const options = { handle, onread: reading.onread, pauseOnCreate: true, allowHalfOpen: true }
-  const socket = new Net.Socket(options)
-  // Without what was under it, the accepted one can only be counted out by its server.
-  accepted._handle = null
-  accepted.destroy()
+  Reflect.set(socket, places.buffer, reading.onread.buffer)
+  Reflect.set(socket, places.callback, reading.onread.callback)
+  Reflect.apply(useUserBuffer, handle, [reading.onread.buffer])
   return { socket, reading }
 }

@@ -5,6 +5,7 @@ import {
   acceptResponse,
   checkRequest,
   checkResponse,
+  plainResponse,
   refusal,
   supportedVersion,
   writeUpgradeRequest
@@ -172,6 +173,12 @@ describe("checkRequest", () => {
     ["with an empty extension list", [...valid, ["sec-websocket-extensions", ""]]]
   ])("answers a request %s with 400", (_, pairs) => {
     expect(check(pairs)).toEqual(refused(400))
+  })
+})
+
+describe("plainResponse", () => {
+  it("is the 101 with nothing but the key's proof", () => {
+    expect(plainResponse(accept)).toEqual(acceptResponse({ accept }))
   })
 })
 

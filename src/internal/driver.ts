@@ -2,15 +2,14 @@
 
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
 import * as CloseCode from "../CloseCode.js"
 import type * as Flow from "../Flow.js"
 import { Engine, type EngineOptions } from "./engine.js"
+import { Timer } from "./timers.js"
 
 export interface DriverOptions extends EngineOptions {
   readonly closeTimeout: Duration.Duration
@@ -21,12 +20,25 @@ export interface Observer {
   over(): void
 }
 
+/** Bounds a closing, to the millisecond: whoever drains a server counts on it. */
+class Patience extends Timer {
+  constructor(
+    clock: Clock.Clock,
+    private readonly engine: Engine
+  ) {
+    super(clock, "exact")
+  }
+
+  look(): undefined {
+    this.engine.destroy()
+  }
+}
+
 /** A connection that runs. There is no fiber to it until its closing begins. */
 export class Driven {
   readonly engine: Engine
   private observers: Array<Observer> = []
-  /** Bounds the closing, to the millisecond: whoever drains a server counts on it. */
-  private patience: Fiber.RuntimeFiber<void> | undefined = undefined
+  private patience: Patience | undefined = undefined
 
   constructor(
     flow: Flow.Flow,
@@ -43,17 +55,12 @@ export class Driven {
 
   private closing(): void {
     if (this.engine.done) return
-    // A fiber of nobody's: whoever began the closing needn't stay for it.
-    this.patience = Effect.runFork(
-      Effect.zipRight(
-        this.clock.sleep(this.options.closeTimeout),
-        Effect.sync(() => this.engine.destroy())
-      )
-    )
+    this.patience = new Patience(this.clock, this.engine)
+    this.patience.begin(Duration.toMillis(this.options.closeTimeout))
   }
 
   private done(): void {
-    this.patience?.unsafeInterruptAsFork(FiberId.none)
+    this.patience?.stop()
     const { observers } = this
     this.observers = []
     for (const observer of observers) observer.over()

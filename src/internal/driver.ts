@@ -9,7 +9,7 @@ import type * as Scope from "effect/Scope"
 import * as CloseCode from "../CloseCode.js"
 import type * as Flow from "../Flow.js"
 import { Engine, type EngineOptions } from "./engine.js"
-import { Timer } from "./timers.js"
+import { schedule } from "./timers.js"
 
 export interface DriverOptions extends EngineOptions {
   readonly closeTimeout: Duration.Duration
@@ -20,25 +20,12 @@ export interface Observer {
   over(): void
 }
 
-/** Bounds a closing, to the millisecond: whoever drains a server counts on it. */
-class Patience extends Timer {
-  constructor(
-    clock: Clock.Clock,
-    private readonly engine: Engine
-  ) {
-    super(clock, "exact")
-  }
-
-  look(): undefined {
-    this.engine.destroy()
-  }
-}
-
 /** A connection that runs. There is no fiber to it until its closing begins. */
 export class Driven {
   readonly engine: Engine
   private observers: Array<Observer> = []
-  private patience: Patience | undefined = undefined
+  /** Takes the bound of the closing back, which is kept to the millisecond: whoever drains a server counts on it. */
+  private forgive: (() => void) | undefined = undefined
 
   constructor(
     flow: Flow.Flow,
@@ -55,12 +42,16 @@ export class Driven {
 
   private closing(): void {
     if (this.engine.done) return
-    this.patience = new Patience(this.clock, this.engine)
-    this.patience.begin(Duration.toMillis(this.options.closeTimeout))
+    const destroy = () => {
+      this.engine.destroy()
+      return undefined
+    }
+    // Not a class of its own: V8 makes timers of up to four kinds fast, and there are four.
+    this.forgive = schedule(this.clock, Duration.toMillis(this.options.closeTimeout), destroy, "exact")
   }
 
   private done(): void {
-    this.patience?.stop()
+    this.forgive?.()
     const { observers } = this
     this.observers = []
     for (const observer of observers) observer.over()

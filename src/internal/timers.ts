@@ -48,8 +48,8 @@ export abstract class Timer {
 export const monotonic = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1_000_000
 
 /** Calls `look` as a {@link Timer} does, until what this answers is called. */
-export const schedule = (clock: Clock.Clock, delay: number, look: Look): (() => void) => {
-  const timer = new Looking(clock, look)
+export const schedule = (clock: Clock.Clock, delay: number, look: Look, precision?: Precision): (() => void) => {
+  const timer = new Looking(clock, look, precision)
   timer.begin(delay)
   return () => timer.stop()
 }
@@ -57,9 +57,10 @@ export const schedule = (clock: Clock.Clock, delay: number, look: Look): (() => 
 class Looking extends Timer {
   constructor(
     clock: Clock.Clock,
-    readonly look: Look
+    readonly look: Look,
+    precision?: Precision
   ) {
-    super(clock)
+    super(clock, precision)
   }
 }
 

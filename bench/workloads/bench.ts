@@ -100,17 +100,19 @@ export const inTurn = async <A extends { readonly name: string }>(
 export const amongServers = async (
   context: Context,
   settings: ServerSettings,
-  openingTo: (server: Server) => Opening
+  openingTo: (server: Server) => Opening,
+  warmUps?: number
 ): Promise<Rounds> => {
   const servers = await Promise.all(
     context.kinds.map(async (kind) => ({ name: kind.name, server: await context.server(kind, settings) }))
   )
-  return inTurn(servers, context, async ({ server }, seconds) => {
+  const measure = async ({ server }: { readonly server: Server }, seconds: number) => {
     const session = await context.loader.open(openingTo(server))
     const round = await roundOf(server, session, seconds)
     await session.close()
     return round
-  })
+  }
+  return inTurn(servers, context, measure, warmUps)
 }
 
 /** Uses connections for as long as a round lasts, and tells what that took. */

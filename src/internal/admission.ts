@@ -39,7 +39,7 @@ export class Admission {
    */
   enterFrom(address: Flow.Address): Refusal | (() => void) {
     const name = address._tag === "TcpAddress" ? networkOf(address.hostname) : undefined
-    if (name === undefined) return () => {}
+    if (name === undefined) return notCounted
     const count = (this.byAddress.get(name) ?? 0) + 1
     if (count > this.maxPerAddress) {
       return refusalOf(429, "this address has as many connections as it may have")
@@ -53,6 +53,8 @@ export class Admission {
   }
 }
 
+const notCounted = () => {}
+
 /** RFC 4291 2.5.5.2: IPv4 inside of IPv6. */
 const mappedPrefix = "0,0,0,0,0,0,0,0,0,0,255,255"
 /** RFC 4291 2.5.3. */
@@ -60,7 +62,8 @@ const loopback = "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1"
 
 /** What counts as one address: of IPv6 the first 64 bits, for that is the least that anybody is given. */
 const networkOf = (hostname: string): string | undefined => {
-  const ip = parseIp(hostname.split("%", 1).join(""))
+  const zone = hostname.indexOf("%")
+  const ip = parseIp(zone < 0 ? hostname : hostname.slice(0, zone))
   if (ip === undefined) return hostname === "localhost" ? undefined : hostname
   const v4 = ip.length === 4 ? ip : ip.subarray(0, 12).join() === mappedPrefix ? ip.subarray(12) : undefined
   if (v4 === undefined) return ip.join() === loopback ? undefined : `${ip.subarray(0, 8).join()}/64`

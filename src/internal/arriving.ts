@@ -11,6 +11,9 @@ import { Timer } from "./timers.js"
 export type Arrived = Complete<RequestHead> | Refusal | IoError | undefined
 
 export class Arrival extends Timer implements Flow.Handler {
+  /** The reader copies what it keeps. */
+  readonly borrows = true
+
   constructor(
     clock: Clock.Clock,
     readonly flow: Flow.Flow,

@@ -2,15 +2,14 @@
 
 import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
 import * as CloseCode from "../CloseCode.js"
 import type * as Flow from "../Flow.js"
 import { Engine, type EngineOptions } from "./engine.js"
+import { schedule } from "./timers.js"
 
 export interface DriverOptions extends EngineOptions {
   readonly closeTimeout: Duration.Duration
@@ -25,8 +24,8 @@ export interface Observer {
 export class Driven {
   readonly engine: Engine
   private observers: Array<Observer> = []
-  /** Bounds the closing, to the millisecond: whoever drains a server counts on it. */
-  private patience: Fiber.RuntimeFiber<void> | undefined = undefined
+  /** Takes the bound of the closing back, which is kept to the millisecond: whoever drains a server counts on it. */
+  private forgive: (() => void) | undefined = undefined
 
   constructor(
     flow: Flow.Flow,
@@ -43,17 +42,16 @@ export class Driven {
 
   private closing(): void {
     if (this.engine.done) return
-    // A fiber of nobody's: whoever began the closing needn't stay for it.
-    this.patience = Effect.runFork(
-      Effect.zipRight(
-        this.clock.sleep(this.options.closeTimeout),
-        Effect.sync(() => this.engine.destroy())
-      )
-    )
+    const destroy = () => {
+      this.engine.destroy()
+      return undefined
+    }
+    // Not a class of its own: V8 makes timers of up to four kinds fast, and there are four.
+    this.forgive = schedule(this.clock, Duration.toMillis(this.options.closeTimeout), destroy, "exact")
   }
 
   private done(): void {
-    this.patience?.unsafeInterruptAsFork(FiberId.none)
+    this.forgive?.()
     const { observers } = this
     this.observers = []
     for (const observer of observers) observer.over()

@@ -5,11 +5,14 @@ import type { Breach, Violation } from "../protocol/violation.js"
 import { ConnectionClosed, IoError, PayloadTooLarge, ProtocolError, type WebSocketError } from "../WebSocketError.js"
 import type { Ending } from "./engine.js"
 
+/** What the state machine says is what the types say: to have it checked again was half of what the error costs. */
+const unchecked = { disableValidation: true }
+
 export const fromEnding = (ending: Ending, address: string): WebSocketError => {
   if (ending instanceof IoError) return ending
   if (ending._tag === "Failed") return fromViolation(ending.violation, address)
   const { code, reason, sentCode, initiator, clean } = ending
-  return new ConnectionClosed({ code, reason, sentCode, initiator, clean, address })
+  return new ConnectionClosed({ code, reason, sentCode, initiator, clean, address }, unchecked)
 }
 
 /** How a connection ended, as it is counted and told. */
@@ -55,14 +58,10 @@ const broken = ({ operation, code, cause }: IoError): string =>
 
 /** For operations after our Close was sent and before the peer's came. */
 export const closing = (sentCode: number | undefined, address: string): ConnectionClosed =>
-  new ConnectionClosed({
-    code: CloseCode.abnormal,
-    reason: "",
-    sentCode,
-    initiator: "local",
-    clean: false,
-    address
-  })
+  new ConnectionClosed(
+    { code: CloseCode.abnormal, reason: "", sentCode, initiator: "local", clean: false, address },
+    unchecked
+  )
 
 export const fromBreach = (breach: Breach, address: string): ProtocolError =>
   new ProtocolError({ side: "local", rule: breach.rule, closeCode: breach.closeCode, address })

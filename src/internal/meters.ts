@@ -32,7 +32,7 @@ const meter = (metrics: Metrics.ConnectionMetrics): ConnectionMeter => ({
   },
   closed(code) {
     metrics.connectionsOpen.unsafeModify(-1, nothing)
-    metrics.connectionsClosed.unsafeUpdate(1, [codeLabel(code)])
+    metrics.connectionsClosed.unsafeUpdate(1, labelsOf(code))
   },
   latency: (milliseconds) => metrics.pingLatency.unsafeUpdate(milliseconds / 1000, nothing)
 })
@@ -42,9 +42,16 @@ export const meters: { readonly [role in Role]: ConnectionMeter } = {
   server: meter(Metrics.server)
 }
 
-/** The codes of applications are theirs to choose, thousands of them: a metric for each would be a peer's to fill. */
-const codeLabel = (code: number): MetricLabel.MetricLabel =>
-  MetricLabel.make("code", code < 3000 ? String(code) : `${Math.floor(code / 1000)}xxx`)
+const labels = new Map<string, ReadonlyArray<MetricLabel.MetricLabel>>()
+
+/** The same array for the same code: Effect finds what it counts by that, where otherwise it looks it up by its contents. */
+const labelsOf = (code: number): ReadonlyArray<MetricLabel.MetricLabel> => {
+  // The codes of applications are theirs to choose, thousands of them: a metric for each would be a peer's to fill.
+  const name = code < 3000 ? String(code) : `${Math.floor(code / 1000)}xxx`
+  const known = labels.get(name) ?? [MetricLabel.make("code", name)]
+  labels.set(name, known)
+  return known
+}
 
 /** A refused opening handshake; `aborted` if the client went before it could be answered. */
 export const refused = (status: number | undefined): void =>

@@ -8,7 +8,7 @@ import { type Address, type Flow, formatAddress } from "../Flow.js"
 import type { Listener, ListenOptions, TlsServerOptions } from "../Network.js"
 import type { ListenError } from "../WebSocketError.js"
 import { listenError } from "./nodeErrors.js"
-import { NodeFlow } from "./nodeFlow.js"
+import { type Ends, NodeFlow } from "./nodeFlow.js"
 import { shareAccepted } from "./nodeReading.js"
 import { abandon, ignore, mutable, peerOf } from "./nodeSocket.js"
 
@@ -26,10 +26,11 @@ export const listen = (
     const fail = (cause: unknown) => resume(Effect.fail(listenError(options, cause)))
     // An unnamed end of a Unix socket gets the name of the other.
     const ends = address._tag === "UnixAddress" ? { remoteAddress: address, localAddress: address } : {}
+    let plainEnds: Ends = ends
     const accepted = (socket: Net.Socket) => onFlow(new NodeFlow(socket, ends))
     const acceptedPlain = (accepted: Net.Socket) => {
       const { reading, socket } = shareAccepted(accepted)
-      onFlow(new NodeFlow(socket, ends, reading))
+      onFlow(new NodeFlow(socket, plainEnds, reading))
     }
     // Connections in the middle of their TLS handshake.
     const pending = new Map<string, Net.Socket>()
@@ -52,7 +53,9 @@ export const listen = (
       server.on("listening", () => {
         // Node looks the host name up first, and listens even if the server was closed in the meantime.
         if (closed) return close()
-        resume(Effect.succeed({ listener: { address: boundTo(server, address), secure: tls !== undefined }, close }))
+        const bound = boundTo(server, address)
+        plainEnds = { ...ends, ...localOf(bound) }
+        resume(Effect.succeed({ listener: { address: bound, secure: tls !== undefined }, close }))
       })
       server.listen(
         address._tag === "UnixAddress" ? { path: address.path } : { host: address.hostname, port: address.port }
@@ -105,3 +108,9 @@ const boundTo = (server: Net.Server, asked: Address): Address => {
     ? asked
     : { _tag: "TcpAddress", hostname: bound.address, port: bound.port }
 }
+
+/** Where all connections of a listener come in, if that is one place: to ask each socket for it is a system call. */
+const localOf = (bound: Address): Ends =>
+  bound._tag === "TcpAddress" && !wildcards.has(bound.hostname) ? { localAddress: bound } : {}
+
+const wildcards: ReadonlySet<string> = new Set(["0.0.0.0", "::"])

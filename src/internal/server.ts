@@ -11,7 +11,7 @@ import * as Flow from "../Flow.js"
 import * as Handshake from "../Handshake.js"
 import * as OriginPolicy from "../OriginPolicy.js"
 import { acceptFirst, type ExtensionSupport, type MessageExtension } from "../protocol/extension.js"
-import { acceptResponse, checkRequest, refusal } from "../protocol/handshake.js"
+import { acceptResponse, checkRequest, plainResponse, refusal } from "../protocol/handshake.js"
 import {
   type Complete,
   Fields,
@@ -206,8 +206,12 @@ const accept = (
   offered: ReadonlyArray<Extension>
 ): Agreed | Refusal => {
   const negotiated = acceptFirst(supported, offered)
+  const acceptance = Handshake.computeAcceptKey(key)
+  if (negotiated === undefined && subprotocol === undefined && headers.length === 0) {
+    return { response: plainResponse(acceptance), subprotocol, extension: undefined }
+  }
   const response = acceptResponse({
-    accept: Handshake.computeAcceptKey(key),
+    accept: acceptance,
     subprotocol,
     extensions: negotiated === undefined ? [] : [negotiated.response],
     headers

@@ -9,6 +9,9 @@ import * as FiberId from "effect/FiberId"
 /** Is called when its time has come; answers how long it wants to sleep again, in milliseconds, or ends. */
 type Look = (now: number) => number | undefined
 
+/** Late by a sixty-fourth of the delay at the most, so that many are looked at in one go; or to the millisecond. */
+type Precision = "batched" | "exact"
+
 /**
  * Something that is to be looked at after a while, and again as long as it asks for that. A
  * class to extend, for servers have two for each connection, and closures are larger.
@@ -19,7 +22,10 @@ export abstract class Timer {
   queue: Set<Timer> | undefined = undefined
   stopped = false
 
-  constructor(readonly clock: Clock.Clock) {}
+  constructor(
+    readonly clock: Clock.Clock,
+    private readonly precision: Precision = "batched"
+  ) {}
 
   /**
    * Is called when its time has come, with the time as {@link monotonic} has it; answers how long it wants to sleep
@@ -27,14 +33,14 @@ export abstract class Timer {
    */
   abstract look(now: number): number | undefined
 
-  /** Begins with a delay in milliseconds; `Infinity` never comes. It may come late by a sixty-fourth of it, so that many are looked at in one go. */
+  /** Begins with a delay in milliseconds; `Infinity` never comes. */
   begin(delay: number): void {
-    if (delay !== Number.POSITIVE_INFINITY) timersOf(this.clock).add(this, delay)
+    if (delay !== Number.POSITIVE_INFINITY) timersOf(this.clock, this.precision).add(this, delay)
   }
 
   stop(): void {
     this.stopped = true
-    if (this.queue !== undefined) timersOf(this.clock).remove(this)
+    if (this.queue !== undefined) timersOf(this.clock, this.precision).remove(this)
   }
 }
 
@@ -42,8 +48,8 @@ export abstract class Timer {
 export const monotonic = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1_000_000
 
 /** Calls `look` as a {@link Timer} does, until what this answers is called. */
-export const schedule = (clock: Clock.Clock, delay: number, look: Look): (() => void) => {
-  const timer = new Looking(clock, look)
+export const schedule = (clock: Clock.Clock, delay: number, look: Look, precision?: Precision): (() => void) => {
+  const timer = new Looking(clock, look, precision)
   timer.begin(delay)
   return () => timer.stop()
 }
@@ -51,13 +57,12 @@ export const schedule = (clock: Clock.Clock, delay: number, look: Look): (() => 
 class Looking extends Timer {
   constructor(
     clock: Clock.Clock,
-    readonly look: Look
+    readonly look: Look,
+    precision?: Precision
   ) {
-    super(clock)
+    super(clock, precision)
   }
 }
-
-const batches = 64
 
 class Timers {
   /** By delay. Time doesn't run backwards, so that each queue is in the order of what is due. */
@@ -66,7 +71,11 @@ class Timers {
   private wakesAt = Number.POSITIVE_INFINITY
   private looking = false
 
-  constructor(private readonly clock: Clock.Clock) {}
+  constructor(
+    private readonly clock: Clock.Clock,
+    /** Goes in a delay so often. */
+    private readonly batches: number
+  ) {}
 
   add(timer: Timer, delay: number): void {
     this.enqueue(timer, delay)
@@ -124,7 +133,7 @@ class Timers {
     const now = monotonic(this.clock)
     for (const [delay, queue] of this.queues) {
       const [first] = queue
-      if (first !== undefined) wake = Math.min(wake, Math.max(first.due, now + delay / batches))
+      if (first !== undefined) wake = Math.min(wake, Math.max(first.due, now + delay / this.batches))
     }
     return wake
   }
@@ -147,10 +156,18 @@ class Timers {
 }
 
 /** One for each clock, so that a test's clock drives its own. */
-const all = new WeakMap<Clock.Clock, Timers>()
+class Clocks {
+  private readonly all = new WeakMap<Clock.Clock, Timers>()
 
-const timersOf = (clock: Clock.Clock): Timers => {
-  const found = all.get(clock) ?? new Timers(clock)
-  all.set(clock, found)
-  return found
+  constructor(private readonly batches: number) {}
+
+  of(clock: Clock.Clock): Timers {
+    const found = this.all.get(clock) ?? new Timers(clock, this.batches)
+    this.all.set(clock, found)
+    return found
+  }
 }
+
+const clocks = { batched: new Clocks(64), exact: new Clocks(Number.POSITIVE_INFINITY) }
+
+const timersOf = (clock: Clock.Clock, precision: Precision): Timers => clocks[precision].of(clock)

@@ -126,6 +126,17 @@ export const acceptResponse = (options: {
   })
 }
 
+const plainAccept =
+  "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+
+/**
+ * {@link acceptResponse} where nothing else is agreed to, and `accept` is what SHA-1 led to: as most are, and without
+ * a look at each character.
+ */
+export const plainResponse = (accept: string): Uint8Array => encoder.encode(`${plainAccept}${accept}\r\n\r\n`)
+
+const encoder = new TextEncoder()
+
 /**
  * The response that refuses a request, with the rule as its text. It announces
  * that the connection ends: after a refusal nobody knows whether the next bytes
@@ -153,7 +164,7 @@ export const refusal = (refused: {
       ...(bodiless ? [] : ([["Content-Type", "text/plain; charset=utf-8"]] as const)),
       ...headers
     ],
-    body: bodiless ? undefined : new TextEncoder().encode(`${rule}\n`)
+    body: bodiless ? undefined : encoder.encode(`${rule}\n`)
   })
 }
 

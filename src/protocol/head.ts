@@ -6,6 +6,7 @@
  * (a lone LF, a folded line, a space before a colon) is refused, since between a
  * proxy and us such a difference is how requests get smuggled (RFC 9112 11.2).
  */
+import { copyOf } from "./bytes.js"
 import { asciiTable, fieldTable, spaceTable, targetTable, tokenTable } from "./tokens.js"
 
 /** A head that was not accepted, and the response that says so. On a client only `rule` has a meaning. */
@@ -202,11 +203,12 @@ export class HeadReader<Head> {
   push(chunk: Uint8Array): Complete<Head> | Refusal | undefined {
     const read = this.scan(chunk.subarray(0, this.maxBytes - this.size))
     if (this.refused !== undefined) return this.refused
-    this.keep(chunk.subarray(0, read))
+    const piece = chunk.subarray(0, read)
     if (this.state === atEnd) {
-      this.head ??= this.finish()
-      return { _tag: "Complete", head: this.head, rest: chunk.slice(read) }
+      this.head ??= this.finish(piece)
+      return { _tag: "Complete", head: this.head, rest: copyOf(chunk, read, chunk.length) }
     }
+    this.keep(piece)
     if (this.size === this.maxBytes) this.refused = refusalOf(431, `the head is longer than ${this.maxBytes} bytes`)
     return this.refused
   }
@@ -357,8 +359,15 @@ export class HeadReader<Head> {
     this.size = size
   }
 
-  private finish(): Head {
-    const text = decode(this.bytes.subarray(0, this.size), this.ascii)
+  /** All bytes of the head. Mostly they come in one piece, which needn't be kept. */
+  private whole(last: Uint8Array): Uint8Array {
+    if (this.size === 0) return last
+    this.keep(last)
+    return this.bytes.subarray(0, this.size)
+  }
+
+  private finish(last: Uint8Array): Head {
+    const text = decode(this.whole(last), this.ascii)
     const pairs = this.lines.map(
       (line) =>
         [

@@ -6,11 +6,32 @@ import { byteAt } from "./bytes.js"
 export const parseIp = (text: string): Uint8Array | undefined => (text.includes(":") ? parseV6(text) : parseV4(text))
 
 const parseV4 = (text: string): Uint8Array | undefined => {
-  const parts = text.split(".")
-  // No leading zeros: some readers take them for octal, and two opinions on an address are one too many.
-  const wellFormed = parts.length === 4 && parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256)
-  return wellFormed ? Uint8Array.from(parts, Number) : undefined
+  const bytes = new Uint8Array(4)
+  let start = 0
+  for (let index = 0; index < 4; index++) {
+    const end = index < 3 ? text.indexOf(".", start) : text.length
+    const value = octetOf(text, start, end)
+    if (value === undefined) return undefined
+    bytes[index] = value
+    start = end + 1
+  }
+  return bytes
 }
+
+/** A decimal number below 256. No leading zeros: some readers take them for octal, and two opinions on an address are one too many. */
+const octetOf = (text: string, start: number, end: number): number | undefined => {
+  const digits = end - start
+  if (digits < 1 || digits > 3 || (digits > 1 && text.charCodeAt(start) === zero)) return undefined
+  let value = 0
+  for (let at = start; at < end; at++) {
+    const digit = text.charCodeAt(at) - zero
+    if (!(digit >= 0 && digit <= 9)) return undefined
+    value = 10 * value + digit
+  }
+  return value < 256 ? value : undefined
+}
+
+const zero = 0x30
 
 /** RFC 4291 2.2: eight groups, of which `::` stands for one or more that are zero, and two may be an IPv4 address. */
 const parseV6 = (text: string): Uint8Array | undefined => {

@@ -148,8 +148,12 @@ export const parseTokens = (value: string): ReadonlyArray<string> | Failure =>
   parseList(value, tokenTable) ?? failure("a list holds something else than tokens and commas (RFC 9110 5.6.1)")
 
 /** Whether a list such as Connection or Upgrade names `token`, which is written in lower case here and in any case there. */
-export const hasToken = (value: string | undefined, token: string): boolean =>
-  value !== undefined && parseList(value, protocolTable)?.some((element) => element.toLowerCase() === token) === true
+export const hasToken = (value: string | undefined, token: string): boolean => {
+  if (value === undefined) return false
+  // A list of that alone, as it nearly always is, needn't be taken apart.
+  if (value.length === token.length) return consistsOf(value, tokenTable) && value.toLowerCase() === token
+  return parseList(value, protocolTable)?.some((element) => element.toLowerCase() === token) === true
+}
 
 /** An extension with its parameters in order, repeated ones included: what repetition means is the extension's to say. */
 export interface Extension {

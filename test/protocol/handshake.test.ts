@@ -5,6 +5,7 @@ import {
   acceptResponse,
   checkRequest,
   checkResponse,
+  plainResponse,
   refusal,
   supportedVersion,
   writeUpgradeRequest
@@ -178,6 +179,12 @@ describe("checkRequest", () => {
     const rule = (value: string) => check([...valid, ["sec-websocket-protocol", value]])
     expect(rule("a b")).toMatchObject({ rule: expect.stringContaining("isn't a list of tokens") })
     for (const value of ["", "a, a"]) expect(rule(value)).toMatchObject({ rule: expect.stringContaining("none twice") })
+  })
+})
+
+describe("plainResponse", () => {
+  it("is the 101 with nothing but the key's proof", () => {
+    expect(plainResponse(accept)).toEqual(acceptResponse({ accept }))
   })
 })
 

@@ -144,6 +144,8 @@ describe("hasToken", () => {
     ["upgrade", true],
     ["keep-alive, Upgrade", true],
     ["UPGRADE ,close", true],
+    ["UPGRADE", true],
+    ["upgrad,", false],
     ["h2c/2.0, upgrade", true],
     ["upgrades", false],
     ["upgrade/1", false],
@@ -154,6 +156,10 @@ describe("hasToken", () => {
     [undefined, false]
   ])("finds upgrade in %j: %j", (value, found) => {
     expect(hasToken(value, "upgrade")).toBe(found)
+  })
+
+  it("knows no letter of another alphabet whose lower case is one of ours", () => {
+    expect(hasToken("webSoc\u212aet", "websocket")).toBe(false)
   })
 })
 

@@ -93,7 +93,11 @@ export const drain = (
     return Effect.timeoutOption(ended, drainTimeout).pipe(
       Effect.zipRight(interrupt),
       Effect.zipRight(Effect.timeoutOption(ended, closeTimeout)),
-      Effect.zipRight(abandon)
+      Effect.zipRight(abandon),
+      // A fiber that is interrupted once more, as an HTTP server does when a socket closes, passes that on to its children,
+      // and they would be those that wait here: the rest wouldn't be done. A daemon is nobody's child.
+      Effect.forkDaemon,
+      Effect.flatMap(Fiber.join)
     )
   })
 

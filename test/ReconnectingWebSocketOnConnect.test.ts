@@ -104,7 +104,10 @@ describe("ReconnectingWebSocket: onConnect", () => {
     Effect.gen(function* () {
       const listening = yield* server
       const { history } = yield* reconnecting({ onConnect: (socket) => Effect.timeout(login(socket), "0 seconds") })
-      yield* closeWith(yield* upgradedServer(listening), 1011)
+      const peer = yield* upgradedServer(listening)
+      // Who closes first would tell the client why.
+      expect(yield* peer.closeCode).toBe(1011)
+      yield* closeWith(peer, 1011)
       yield* history.until("Waiting", 1)
       expect(history.states.at(-1)).toMatchObject({ error: { _tag: "TimeoutException" } })
     })

@@ -8,7 +8,7 @@ import { type Chart, svg } from "./chart.js"
 import { amount, figureOf, type Measured, type Results, ratioOf } from "./results.js"
 import { times } from "./table.js"
 import { targets } from "./targets.js"
-import { groups, head, limits, names } from "./text.js"
+import { groups, head, limits, names, profiles } from "./text.js"
 
 const own: ReadonlySet<string> = new Set([
   "run",
@@ -40,6 +40,7 @@ export const writePage = (results: Results): void => {
       return measured.length === 0 ? [] : [`## ${title}`, text, ...tables(measured)]
     }),
     names,
+    profiles,
     limits
   ]
   writeFileSync(join(docs, "performance.md"), `${parts.join("\n\n")}\n`)

@@ -264,7 +264,9 @@ export const reverseProxySuite = (
         const old = yield* connect(`${proxy.url}/chat/`)
         expect(yield* old.receive).toBe("first")
         yield* proxy.reload({ chat: portOf(second) })
-        const greeting = Effect.scoped(Effect.flatMap(connect(`${proxy.url}/chat/`), (socket) => socket.receive))
+        const greeting = Effect.scoped(Effect.flatMap(connect(`${proxy.url}/chat/`), (socket) => socket.receive)).pipe(
+          Effect.timeoutFail({ duration: "10 seconds", onTimeout: () => new Error("no greeting came") })
+        )
         yield* Effect.repeat(greeting, { until: (text) => text === "second", schedule: Schedule.spaced("50 millis") })
         yield* old.send("still there?")
         expect(yield* old.receive).toBe("still there?")

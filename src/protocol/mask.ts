@@ -11,7 +11,7 @@ const keyWord = new Int32Array(keyBytes.buffer)
 // Below this, making a view of 32-bit words costs more than it saves.
 const wordThreshold = 48
 
-// From here on the way into the kernel's memory and back costs less than it saves.
+// From here on the way into the kernel's memory and back, where it is needed, costs less than it saves.
 const kernelThreshold = 256
 
 /**
@@ -24,10 +24,13 @@ export const mask = (bytes: Uint8Array, start: number, end: number, key: number,
   if (key !== 0) {
     // JavaScript shifts by its operand modulo 32, so that phase 0 leaves the key as it is.
     const rotated = (key << (8 * phase)) | (key >>> (32 - 8 * phase))
-    const large = size >= kernelThreshold ? kernel() : undefined
-    if (large !== undefined) large(bytes, start, end, swap(rotated))
-    else if (size >= wordThreshold) maskWords(bytes, start, end, rotated)
-    else maskBytes(bytes, start, end, rotated)
+    if (size < wordThreshold) maskBytes(bytes, start, end, rotated)
+    else {
+      const fast = kernel()
+      if (fast !== undefined && (size >= kernelThreshold || bytes.buffer === fast.memory))
+        fast.xor(bytes, start, end, swap(rotated))
+      else maskWords(bytes, start, end, rotated)
+    }
   }
   return (phase + size) & 3
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { mask, maskWords } from "../../src/protocol/mask.js"
-import { kernel, makeKernel } from "../../src/protocol/maskKernel.js"
+import { block, kernel, makeKernel } from "../../src/protocol/maskKernel.js"
 
 /** The rule itself: RFC 6455 5.3. */
 const masked = (bytes: Uint8Array, start: number, end: number, key: number, phase = 0): Uint8Array =>
@@ -29,6 +29,33 @@ describe("masking much at once", () => {
       }),
       { numRuns: 200 }
     )
+  })
+
+  it("is the same in the memory of WebAssembly itself, and touches nothing around", () => {
+    const { memory } = kernel() ?? expect.fail("no WebAssembly")
+    const sizes = fc.oneof(fc.nat(300), fc.constantFrom(65_535, 65_536, 65_537, 69_632))
+    fc.assert(
+      fc.property(sizes, fc.nat(70), fc.nat(9), fc.integer(), fc.nat(3), (size, offset, before, key, phase) => {
+        // The view doesn't begin where the memory does.
+        const bytes = new Uint8Array(memory, block + offset, before + size + 80)
+        bytes.set(pattern(bytes.length))
+        const expected = masked(pattern(bytes.length), before, before + size, key, phase)
+        expect(mask(bytes, before, before + size, key, phase)).toBe((phase + size) & 3)
+        expect(Buffer.compare(bytes, expected)).toBe(0)
+      }),
+      { numRuns: 300 }
+    )
+  })
+
+  it("leaves the memory behind its block to others", () => {
+    const { memory, xor } = kernel() ?? expect.fail("no WebAssembly")
+    const others = new Uint8Array(memory, block)
+    others.fill(0x5a)
+    for (let offset = 0; offset < 4096; offset += 16) {
+      const bytes = new Uint8Array(offset + 65_537)
+      xor(bytes, offset, bytes.length, 0x01020304)
+    }
+    expect(others.every((byte) => byte === 0x5a)).toBe(true)
   })
 
   it("is by WebAssembly here, and once made it stays", () => {

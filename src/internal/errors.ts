@@ -12,7 +12,13 @@ export const fromEnding = (ending: Ending, address: string): WebSocketError => {
   if (ending instanceof IoError) return ending
   if (ending._tag === "Failed") return fromViolation(ending.violation, address)
   const { code, reason, sentCode, initiator, clean } = ending
-  return new ConnectionClosed({ code, reason, sentCode, initiator, clean, address }, unchecked)
+  // Every connection ends so. A stack would tell where this line is, and to collect it is a twentieth of all that
+  // a connection costs from its opening to its end.
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  const closed = new ConnectionClosed({ code, reason, sentCode, initiator, clean, address }, unchecked)
+  Error.stackTraceLimit = stackTraceLimit
+  return closed
 }
 
 /** How a connection ended, as it is counted and told. */

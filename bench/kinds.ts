@@ -4,8 +4,12 @@ import type { ServerKind } from "./processes.js"
 
 const ours = (form: string): ServerKind => ({ name: form, file: "servers/ours.js", form })
 
+/** The C library keeps what is freed. By itself it gives much of it back to the system, and asks for it again. */
+const kept = { MALLOC_TRIM_THRESHOLD_: String(64 * 2 ** 20), MALLOC_MMAP_THRESHOLD_: String(32 * 2 ** 20) }
+
 export const kinds: ReadonlyArray<ServerKind> = [
   ours("run"),
+  { ...ours("run"), name: "run+kept", env: kept },
   ours("handler"),
   ours("loop"),
   ours("batch"),
@@ -13,6 +17,7 @@ export const kinds: ReadonlyArray<ServerKind> = [
   ours("suspending"),
   { name: "ws", file: "servers/ws.js", env: { WS_NO_BUFFER_UTIL: "1" } },
   { name: "ws+native", file: "servers/ws.js" },
+  { name: "ws+kept", file: "servers/ws.js", env: { WS_NO_BUFFER_UTIL: "1", ...kept } },
   { name: "platform", file: "servers/platform.js" },
   { name: "faye", file: "servers/faye.mjs" },
   { name: "bun", file: "servers/bun.mjs", runtime: "bun" },

@@ -40,7 +40,10 @@ export const echo: ReadonlyArray<Bench> = Object.entries(shapes).map(([name, sha
     name,
     figures: [figures.cpu, figures.rate, ...(latency ? latencies : []), figures.loadCpu],
     full: !main.has(name),
-    kinds: main.has(name) && !settings.quick ? kinds : kinds.filter(({ name }) => !/suspending|faye/.test(name)),
+    kinds: kinds
+      .filter((kind) => (main.has(name) && !settings.quick) || !/suspending|faye/.test(kind.name))
+      // With small ones hardly any memory is asked for outside of the heap.
+      .filter((kind) => shape.size >= 65_536 || !kind.name.endsWith("+kept")),
     measure: (context) =>
       amongServers(context, {}, ({ kind, port }) => ({
         kind: "echo",

@@ -12,7 +12,8 @@ export const fanIn: ReadonlyArray<Bench> = [
     name: `fan-in 64 B text:${connections}:${inFlight}`,
     figures: [figures.cpu, figures.rate, figures.loadCpu],
     kinds: kinds.filter(
-      ({ file, form }) => /ours|ws|platform|bun/.test(file) && form !== "suspending" && form !== "handler"
+      ({ file, form, name }) =>
+        /ours|ws|platform|bun/.test(file) && form !== "suspending" && form !== "handler" && !name.endsWith("+kept")
     ),
     measure: (context) =>
       amongServers(context, { task: { ackEach: inFlight } }, ({ port }) => ({

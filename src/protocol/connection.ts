@@ -267,7 +267,8 @@ export class Connection implements FrameSink {
     }
     this.assembly ??= new Assembly()
     const pieces = this.delivery === "pieces"
-    this.assembly.append(bytes, start, end, pieces ? 0 : left, this.fin)
+    // What goes on as a part is complete with its frame, or at once.
+    this.assembly.append(bytes, start, end, pieces ? 0 : left, this.fin || this.delivery !== "messages")
     if (!last && !pieces) return undefined
     if (this.delivery !== "messages") {
       const fin = last && this.fin

@@ -78,6 +78,7 @@ export const names = `## The names
 | \`faye\` | \`faye-websocket\` |
 | \`undici\` | the client of \`undici\`, which is Node's own \`WebSocket\` |
 | \`bun\` | \`Bun.serve\`, another runtime: its sockets and its framing are native code |
+| \`run+kept\`, \`ws+kept\` | \`run\` and \`ws\`, with a C library that keeps what is freed: see "Large messages" |
 | \`raw\` | \`node:net\` that writes back what it reads, with no framing at all: the limit of Node's sockets; in a broadcast, a loop of \`write\` |
 | \`raw+shared\` | the same, but reading into memory that all sockets share, as ours does |
 
@@ -107,8 +108,8 @@ system for the peer's address 2 %. To open alone took 181 µs beside 109 of \`ws
 A fiber that waits is 1.3 to 1.5 KB by itself, so that with one per connection some 5 KB are the least; outside of the heap
 Node's socket takes 5 KB more in all of them.
 
-**An echo** of 16 bytes with one message in flight is 58 % kernel, 26 % Node and V8's own code, and 16 % compiled JavaScript,
-ours, Effect's and Node's together.`
+**An echo** of 16 bytes with one message in flight is 59 % kernel, 22 % Node and V8's own code, and 19 % compiled JavaScript,
+ours, Effect's and Node's together. With \`ws\` it is 55, 33 and 12 %, with \`raw+shared\` 68, 22 and 9 %.`
 
 export const limits = `## What the numbers do not show
 

@@ -1,6 +1,7 @@
 // Mutation tests of src/protocol by Stryker, which isn't a dependency: it is installed into a copy of the project.
-// `npm run mutation` tries all files, `npm run mutation -- ip socks` these two, each with its own tests; with `--all`
-// every test of the protocol runs against them. Needs Node 22. docs/mutation.md explains what survives.
+// `npm run mutation` tries all files, `npm run mutation -- ip socks` these two, each with its own tests, and
+// `npm run mutation -- connection:1-200` these lines; with `--all` every test of the protocol runs against them.
+// Needs Node 22. docs/mutation.md explains what survives.
 import assert from "node:assert/strict"
 import { spawnSync } from "node:child_process"
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -62,22 +63,27 @@ const prepare = () => {
   run("npm", ["install", "--no-save", "--ignore-scripts", ...packages])
 }
 
-const mutate = (name: string, tests: ReadonlyArray<string>) => {
+const mutate = (name: string, lines: string | undefined, tests: ReadonlyArray<string>) => {
   const include = tests.map((test) => `test/protocol/${test}.test.ts`)
+  // A property that fails needn't look for a smaller example.
+  writeFileSync(
+    join(copy, "mutation.setup.ts"),
+    `import * as fc from "fast-check"\nfc.configureGlobal({ endOnFailure: true })\n`
+  )
   // The tests of the protocol use nothing of @effect/vitest but what vitest has, and it takes longer to load than they run.
   writeFileSync(
     join(copy, "vitest.mutation.config.ts"),
     `import base from "./vitest.config.js"
 export default {
   resolve: { alias: [{ find: /^@effect\\/vitest$/, replacement: "vitest" }, ...base.resolve.alias] },
-  test: { ...base.test, include: ${JSON.stringify(include)} }
+  test: { ...base.test, include: ${JSON.stringify(include)}, setupFiles: ["mutation.setup.ts"], testTimeout: 600_000 }
 }`
   )
   const config = {
     testRunner: "vitest",
     plugins: ["@stryker-mutator/vitest-runner"],
     vitest: { configFile: "vitest.mutation.config.ts", related: false },
-    mutate: [`src/protocol/${name}.ts`],
+    mutate: [`src/protocol/${name}.ts${lines === undefined ? "" : `:${lines}`}`],
     coverageAnalysis: "perTest",
     concurrency: 1,
     timeoutMS: 90_000,
@@ -96,7 +102,9 @@ export default {
   const count = (...statuses: ReadonlyArray<string>) => mutants.filter(({ status }) => statuses.includes(status)).length
   const [killed, late, alive] = [count("Killed"), count("Timeout"), count("Survived", "NoCoverage")]
   const score = ((100 * (killed + late)) / (killed + late + alive)).toFixed(2)
-  console.log(`| \`${name}.ts\` | ${mutants.length} | ${killed} | ${late} | ${alive} | ${score} % |`)
+  console.log(
+    `| \`${name}.ts\`${lines === undefined ? "" : ` ${lines}`} | ${mutants.length} | ${killed} | ${late} | ${alive} | ${score} % |`
+  )
   for (const { location, mutatorName, replacement = "", status } of mutants) {
     if (status === "Killed") continue
     console.log(`  ${status} ${location.start.line}:${location.start.column} ${mutatorName}: ${replacement}`)
@@ -106,6 +114,7 @@ export default {
 const names = process.argv.slice(2).filter((argument) => !argument.startsWith("--"))
 const all = readdirSync(join(root, "src/protocol")).map((file) => file.replace(/\.ts$/, ""))
 prepare()
-for (const name of names.length === 0 ? all : names) {
-  mutate(name, process.argv.includes("--all") ? ["*"] : (others[name] ?? [`${name}*`]))
+for (const file of names.length === 0 ? all : names) {
+  const [name = file, lines] = file.split(":")
+  mutate(name, lines, process.argv.includes("--all") ? ["*"] : (others[name] ?? [`${name}*`]))
 }

@@ -23,7 +23,6 @@ export class Assembly {
   /** Adds a piece. `left` bytes are sure to follow it; if it `ends`, no more than these. */
   append(bytes: Uint8Array, start: number, end: number, left: number, ends: boolean): void {
     const length = end - start
-    if (length === 0) return
     if (this.size === 0 && left === 0 && isMost(bytes, length)) {
       this.memory = own(bytes, start, end)
     } else {

@@ -241,14 +241,8 @@ export class Connection implements FrameSink {
     if (this.transforming !== undefined) return this.transformedPayload(this.transforming, bytes, start, end, left)
     const text = this.messageOpcode === Wire.text
     const last = left === 0
-    // Most messages are one frame that lies whole in one chunk.
-    if (
-      last &&
-      this.fin &&
-      this.opcode !== Wire.continuation &&
-      this.assembly === undefined &&
-      this.delivery === "messages"
-    ) {
+    // Most messages are one frame that lies whole in one chunk. Any other frame finds what its first one left: an assembly.
+    if (last && this.fin && this.assembly === undefined && this.delivery === "messages") {
       this.endMessage()
       if (!text) {
         this.events.message(own(bytes, start, end))

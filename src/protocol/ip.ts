@@ -21,7 +21,7 @@ const parseV4 = (text: string): Uint8Array | undefined => {
 /** A decimal number below 256. No leading zeros: some readers take them for octal, and two opinions on an address are one too many. */
 const octetOf = (text: string, start: number, end: number): number | undefined => {
   const digits = end - start
-  if (digits < 1 || digits > 3 || (digits > 1 && text.charCodeAt(start) === zero)) return undefined
+  if (digits < 1 || (digits > 1 && text.charCodeAt(start) === zero)) return undefined
   let value = 0
   for (let at = start; at < end; at++) {
     const digit = text.charCodeAt(at) - zero

@@ -51,10 +51,10 @@ describe.each(roles)("a %s that receives a Close", (role) => {
     }
   })
 
-  it("refuses a payload of one byte", () => {
-    expect(hear(role, peer(8, "x"))).toEqual(
-      failed(1002, "a Close frame's payload must be empty or at least two bytes (RFC 6455 5.5.1)")
-    )
+  it("refuses a payload of one byte, as soon as it is declared", () => {
+    const refused = failed(1002, "a Close frame's payload must be empty or at least two bytes (RFC 6455 5.5.1)")
+    expect(hear(role, peer(8, "x"))).toEqual(refused)
+    expect(hear(role, peer(8, "x").subarray(0, 2))).toEqual(refused)
   })
 
   it("refuses a reason that isn't UTF-8", () => {

@@ -89,6 +89,31 @@ describe.each(roles)("a %s with an extension receives", (role) => {
     expect(hear(role, three, limited)).toEqual(exceeded("fragments per message", 3, 2))
   })
 
+  it("what is larger on the wire than before, up to the extension's bound, if no smaller limit on frames forbids it", () => {
+    /** Puts two bytes in front. */
+    const prefixing = {
+      ...backwards,
+      bound: (size: number) => size + 2,
+      decode: (payload: Uint8Array) => payload.slice(2)
+    }
+    for (const [maxFrameSize, heard] of [
+      [7, exceeded("frame size", 10, 7)],
+      [8, stillOpen(['text "12345678"'])],
+      [9, stillOpen(['text "12345678"'])],
+      [20, stillOpen(['text "12345678"'])]
+    ] as const) {
+      const limited = { extension: prefixing, maxMessageSize: 8, maxFrameSize }
+      expect(hear(role, peer(1, "..12345678", { rsv: 4 }), limited)).toEqual(heard)
+      // What isn't transformed has no such allowance.
+      const which = maxFrameSize < 9 ? "frame size" : "message size"
+      expect(hear(role, peer(1, "123456789"), limited)).toEqual(exceeded(which, 9, Math.min(8, maxFrameSize)))
+    }
+    const limited = { extension: prefixing, maxMessageSize: 8 }
+    const bytes = join(peer(1, "..123", { rsv: 4, fin: false }), peer(0, "456789"))
+    expect(hear(role, bytes, limited)).toEqual(exceeded("message size", 11, 8))
+    expect(hear(role, bytes, { ...limited, maxFrameSize: 8 })).toEqual(exceeded("message size", 11, 8))
+  })
+
   it("frames with a message each of what was transformed, for who takes frames", () => {
     const bytes = join(
       peer(1, "olleH", { rsv: 4, fin: false }),

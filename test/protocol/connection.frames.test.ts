@@ -87,7 +87,7 @@ describe.each(roles)("a %s that turns to frames", (role) => {
     const observed = machine(role)
     const [before, after] = cutAt(bytes, place)
     if (before !== undefined) observed.receive(before)
-    observed.connection.delivery = "frames"
+    observed.connection.deliver("frames")
     if (after !== undefined) observed.receive(...Array.from(after, (byte) => Uint8Array.of(byte)))
     return observed.heard()
   }
@@ -148,7 +148,7 @@ describe.each(roles)("a %s that turns to frames", (role) => {
       for (let turn = 0; turn < chunks.length; turn++) {
         const observed = machine(role)
         chunks.forEach((chunk, index) => {
-          if (index === turn) observed.connection.delivery = "frames"
+          if (index === turn) observed.connection.deliver("frames")
           observed.receive(chunk)
         })
         const [first] = observed.frames

@@ -87,23 +87,31 @@ describe.each(roles)("a %s holds", (role) => {
     expect(held(observed.connection)).toBeLessThanOrEqual(125)
   })
 
-  it("nothing of a message once the connection is over", () => {
-    const begin = join(peer(2, pattern(5000), { fin: false }), peer(0, pattern(2000)).slice(0, 1500))
+  it("nothing of a message or a pong once the connection is over, however it ends", () => {
     const ends: ReadonlyArray<(connection: Connection) => void> = [
       (connection) => connection.receiveEnd(),
-      (connection) => connection.receive(peer(0, pattern(2000)).slice(1500).fill(0xff)),
-      () => {}
+      (connection) => connection.receive(peer(8, "")),
+      (connection) => connection.receive(peer(3)),
+      (connection) => connection.receive(peer(0, pattern(2001)))
     ]
     for (const end of ends) {
       const observed = machine(role, { maxMessageSize: 7000 })
-      observed.receive(begin)
-      expect(held(observed.connection)).toBeGreaterThanOrEqual(5000)
+      observed.connection.setCongested(true)
+      observed.receive(peer(2, pattern(5000), { fin: false }), peer(9, pattern(100)))
+      expect(held(observed.connection)).toBeGreaterThanOrEqual(5100)
       end(observed.connection)
-      if (observed.connection.outcome === undefined) observed.receive(peer(0, pattern(2000)).slice(1500), peer(3))
       expect(observed.connection.outcome).toBeDefined()
       observed.output()
       expect(held(observed.connection)).toBe(0)
     }
+  })
+
+  it("nothing of a frame that its stream ended within", () => {
+    const observed = machine(role)
+    observed.receive(join(peer(2, pattern(5000), { fin: false }), peer(0, pattern(2000)).slice(0, 1500)))
+    expect(held(observed.connection)).toBeGreaterThanOrEqual(6400)
+    observed.connection.receiveEnd()
+    expect(held(observed.connection)).toBe(0)
   })
 
   it("nothing of a control frame or a pong once the connection is over", () => {

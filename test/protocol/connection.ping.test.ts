@@ -57,6 +57,20 @@ describe.each(roles)("a %s answers pings", (role) => {
     expect(sent.at(-1)).toBe(pong("1999".padStart(125, ".")))
   })
 
+  it("at once, as long as less than 64 KiB wait", () => {
+    const header = role === "client" ? 8 : 4
+    for (const [size, sent] of [
+      [65_535, ["one", "two"]],
+      [65_536, ["two"]]
+    ] as const) {
+      const observed = machine(role)
+      observed.connection.sendMessage("x".repeat(size - header))
+      expect(observed.connection.output.size).toBe(size)
+      observed.receive(join(peer(9, "one"), peer(9, "two")))
+      expect(observed.heard().sent.slice(1)).toEqual(sent.map(pong))
+    }
+  })
+
   it("with one pong per chunk at most, behind much that waits already", () => {
     const observed = machine(role)
     observed.connection.sendMessage("x".repeat(70_000))

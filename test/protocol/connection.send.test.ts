@@ -106,6 +106,16 @@ describe.each(roles)("a %s refuses to send", (role) => {
     }
   })
 
+  it("reserved opcodes, which types keep away from whoever has them", () => {
+    for (const opcode of [3, 7, 11, 15]) {
+      for (const before of [[], open]) {
+        expect(refused(part(opcode as OpcodeValue, "x", true), before)).toBe(
+          `1002 opcode 0x${opcode.toString(16)} is reserved (RFC 6455 5.2)`
+        )
+      }
+    }
+  })
+
   it("control frames that are fragmented or longer than 125 bytes", () => {
     for (const opcode of [Opcode.close, Opcode.ping, Opcode.pong]) {
       expect(refused(part(opcode, ""))).toBe("1002 a control frame must not be fragmented (RFC 6455 5.5)")

@@ -10,7 +10,20 @@ const sizes = fc.oneof(
   { weight: 2, arbitrary: fc.integer({ min: 100, max: 4000 }) },
   { weight: 1, arbitrary: fc.constantFrom(5461, 5462, 16_383, 16_384, 16_385, 65_521, 65_522, 65_535, 65_536, 70_000) }
 )
-const units = fc.constantFrom("a", "\u007f", "é", "\u07ff", "\u0800", "€", "\uffff", "😀", "\ud83d", "\ude00", "aé€😀")
+const units = fc.constantFrom(
+  "a",
+  "\u007f",
+  "\u0080",
+  "é",
+  "\u07ff",
+  "\u0800",
+  "€",
+  "\uffff",
+  "😀",
+  "\ud83d",
+  "\ude00",
+  "aé€😀"
+)
 const texts = fc.oneof(
   fc.tuple(units, sizes).map(([unit, size]) => unit.repeat(Math.ceil(size / unit.length)).slice(0, size)),
   fc.tuple(fc.nat(30), units).map(([before, unit]) => "x".repeat(before) + unit)
@@ -174,6 +187,8 @@ describe("an output", () => {
 
   it.each([
     ["ASCII", "x"],
+    ["the last of ASCII", "\u007f"],
+    ["the first beyond ASCII", "\u0080"],
     ["two bytes", "é"],
     ["three bytes", "€"],
     ["four bytes", "😀"],

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { Output } from "../../src/protocol/output.js"
-import { join, pattern, toHex, wire } from "../fixtures/bytes.js"
+import { join, pattern, retained, toHex, wire } from "../fixtures/bytes.js"
 
 /** The memory behind some pieces, each buffer counted once. */
 const memoryOf = (pieces: ReadonlyArray<Uint8Array>): number => {
@@ -45,6 +45,30 @@ describe("ten thousand outputs that are written to in the same turn", () => {
   })
 })
 
+describe("a long text", () => {
+  it.each([undefined, 0x01020304])("takes memory for its bytes, not for what they could have been (%s)", (key) => {
+    const output = new Output()
+    output.text("x".repeat(100_000), key)
+    expect(memoryOf(output.take())).toBeLessThan(100_000 + 65 * kibibyte)
+  })
+})
+
+describe("an output that writes beside the one with the large slab", () => {
+  it("leaves that to the other, whether it is released or taken from, and keeps nothing itself", () => {
+    const [holder, other, third] = [new Output(), new Output(), new Output()]
+    holder.text("holds the large slab", undefined)
+    other.text("beside", undefined)
+    other.release()
+    third.text("beside, too", undefined)
+    expect(memoryOf(third.take())).toBe(kibibyte)
+    expect(join(...other.take())).toEqual(wire(1, "beside"))
+    expect(retained(other).bytes).toBe(0)
+    third.text("again", undefined)
+    expect(memoryOf(third.take())).toBe(kibibyte)
+    expect(memoryOf(holder.take())).toBe(64 * kibibyte)
+  })
+})
+
 describe("an output that is released", () => {
   it("leaves the large slab to the next one, keeps what it has, and goes on", () => {
     const [stalled, next] = [new Output(), new Output()]
@@ -74,6 +98,20 @@ describe("memory that is given back", () => {
     expect(memoryAfter(other, "other")).toEqual(first)
     other.giveBack()
     expect(memoryAfter(one, "again")).toEqual(first)
+  })
+
+  it("is written into again where just that was taken which a limit allows, or all was dropped", () => {
+    const output = new Output()
+    const first = memoryAfter(output, "first")
+    output.giveBack()
+    output.text("as much", undefined)
+    output.take(output.size)
+    output.giveBack()
+    expect(memoryAfter(output, "second")).toEqual(first)
+    output.giveBack()
+    output.text("dropped", undefined)
+    output.clear()
+    expect(memoryAfter(output, "third")).toEqual(first)
   })
 
   it("is never what somebody still looks at", () => {

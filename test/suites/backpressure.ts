@@ -18,7 +18,7 @@ const size = 64 * 1024
 const header = 14
 
 /** What the runtime needs for itself may grow by so much meanwhile; a bound that doesn't hold costs hundreds of it. */
-const noise = 3 * mebibyte + 4 * (largestRead - oneStep)
+const noise = 3 * mebibyte + 8 * (largestRead - oneStep)
 
 /** A test that fails must not wait for a closing handshake that an end with full buffers doesn't hear of. */
 const drainingAtLast = (socket: WebSocket.WebSocket) =>

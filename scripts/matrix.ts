@@ -106,8 +106,19 @@ const smoke = async (runtime: Runtime): Promise<string> => {
 interface Results {
   passed: number
   skipped: number
-  /** The files that they are in, and what went wrong. */
-  readonly failed: Array<readonly [file: string, what: string]>
+  readonly failed: Array<Failure>
+}
+
+interface Failure {
+  readonly file: string
+  /** Empty if it was none of them: something in loading, or in a hook. */
+  readonly test: string
+  readonly why: string
+}
+
+/** Also what failed at first, but not alone. */
+interface Outcome extends Results {
+  readonly again: ReadonlyArray<Failure>
 }
 
 /** Vitest's own report of a run. */
@@ -137,7 +148,7 @@ const vitest = async (runtime: Runtime, options: ReadonlyArray<string>, limit: n
   const results: Results = { passed: 0, skipped: 0, failed: [] }
   if (!existsSync(report)) {
     const why = code === null ? `not at its end after ${limit / 60_000} minutes` : (firstLine(output.trim()) ?? "")
-    results.failed.push([options.at(-1) ?? "the suite", why])
+    results.failed.push({ file: options.at(-1) ?? "the suite", test: "", why })
     return results
   }
   const { testResults }: Report = JSON.parse(readFileSync(report, "utf8"))
@@ -147,30 +158,30 @@ const vitest = async (runtime: Runtime, options: ReadonlyArray<string>, limit: n
     for (const { failureMessages, fullName, status } of assertionResults) {
       if (status === "passed") results.passed++
       else if (status !== "failed") results.skipped++
-      else failed = results.failed.push([file, `${fullName}: ${firstLine(failureMessages[0])}`])
+      else failed = results.failed.push({ file, test: fullName, why: `${firstLine(failureMessages[0])}` })
     }
-    // In loading, or in a hook.
-    if (status === "failed" && failed === 0) results.failed.push([file, `${firstLine(message)}`])
+    if (status === "failed" && failed === 0) results.failed.push({ file, test: "", why: `${firstLine(message)}` })
   }
   return results
 }
 
 /** All tests in one run, and then, each alone, the files in which some failed: a busy machine fails tests, too. */
-const onNode = async (runtime: Runtime): Promise<Results & { readonly again: number }> => {
+const onNode = async (runtime: Runtime): Promise<Outcome> => {
   const results = await vitest(runtime, only, wholeLimit)
-  const files = [...new Set(results.failed.map(([file]) => file))].filter(existsSync)
-  const kept = results.failed.filter(([file]) => !files.includes(file))
-  let again = 0
+  const files = [...new Set(results.failed.map(({ file }) => file))].filter(existsSync)
+  const kept = results.failed.filter(({ file }) => !files.includes(file))
+  const again: Array<Failure> = []
   for (const file of files) {
-    const before = results.failed.filter(([name]) => name === file).length
     const { failed } = await vitest(runtime, [...alone, file], wholeLimit)
-    again += Math.max(0, before - failed.length)
+    const still = new Set(failed.map(({ test }) => test))
+    again.push(...results.failed.filter((failure) => failure.file === file && !still.has(failure.test)))
     kept.push(...failed)
   }
-  return { passed: results.passed + again, skipped: results.skipped, failed: kept, again }
+  const passed = results.passed + again.filter(({ test }) => test !== "").length
+  return { passed, skipped: results.skipped, failed: kept, again }
 }
 
-const onAnother = async (runtime: Runtime): Promise<Results & { readonly again: number }> => {
+const onAnother = async (runtime: Runtime): Promise<Outcome> => {
   const wanted = only.length > 0 ? only : elsewhere
   const files = readdirSync(join(root, "test"), { recursive: true, encoding: "utf8" })
     .map((name) => join("test", name))
@@ -182,7 +193,7 @@ const onAnother = async (runtime: Runtime): Promise<Results & { readonly again: 
     all.skipped += skipped
     all.failed.push(...failed)
   }
-  return { ...all, again: 0 }
+  return { ...all, again: [] }
 }
 
 const versions = async (runtime: Runtime): Promise<{ readonly own: string; readonly openssl: string }> => {
@@ -213,9 +224,10 @@ try {
     const supported = name.startsWith("node")
     const { again, failed, passed, skipped } = await (supported ? onNode : onAnother)(runtime)
     const minutes = Math.ceil((Date.now() - began) / 60_000)
-    const cells = [own, openssl, used, passed, again, skipped, failed.length, minutes]
+    const cells = [own, openssl, used, passed, again.length, skipped, failed.length, minutes]
     rows.push(`| ${cells.join(" | ")} |`)
-    failures.push(...failed.map(([file, what]) => `- ${own}, ${file}: ${what}`))
+    const told = ({ file, test, why }: Failure) => `- ${own}, ${file}: ${test === "" ? "" : `${test}: `}${why}`
+    failures.push(...again.map((failure) => `${told(failure)} (not when alone)`), ...failed.map(told))
     // Each at once, in case that the rest doesn't come to its end.
     console.log(rows.at(-1))
     if (supported && (failed.length > 0 || used !== "works")) process.exitCode = 1

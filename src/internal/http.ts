@@ -75,11 +75,17 @@ const nothing = new Uint8Array(0)
 /** The web's own names the content type of a blob, and the boundary of form data. */
 const headersOf = (response: HttpServerResponse.HttpServerResponse, web: Response | undefined): HeaderPairs => [
   ["Connection", "close"],
-  ...Object.entries({ "content-type": web?.headers.get("content-type"), ...response.headers }).flatMap(
-    ([name, value]) => (written.has(name) || value === undefined || value === null ? [] : [[name, value] as const])
+  ...Object.entries({ "content-type": contentTypeOf(response, web), ...response.headers }).flatMap(([name, value]) =>
+    written.has(name) || value === undefined || value === null ? [] : [[name, value] as const]
   ),
   ...Cookies.toSetCookieHeaders(response.cookies).map((value) => ["Set-Cookie", value] as const)
 ]
+
+/** Bun's Response doesn't say what the web's does of a string; and what is of no type is guessed at by browsers. */
+const contentTypeOf = ({ body }: HttpServerResponse.HttpServerResponse, web: Response | undefined) =>
+  body._tag === "Raw" && typeof body.body === "string"
+    ? "text/plain;charset=UTF-8"
+    : (web?.headers.get("content-type") ?? undefined)
 
 /** What we say ourselves. */
 const written: ReadonlySet<string> = new Set(["connection", "content-length", "transfer-encoding"])
@@ -174,7 +180,7 @@ export const requestOf = (
     return yield* Effect.try({
       try: () =>
         HttpServerRequest.fromWeb(
-          new Request(`${seen.secure ? "https" : "http"}://${seen.host ?? hostOf(flow.localAddress)}${target}`, {
+          requestTo(`${seen.secure ? "https" : "http"}://${seen.host ?? hostOf(flow.localAddress)}${target}`, {
             method,
             headers: fields.pairs.map(([name, value]) => [name, value]),
             // The web's Request knows no body of a GET, though HTTP does.
@@ -184,6 +190,18 @@ export const requestOf = (
       catch: () => refusalOf(400, "no request that this server can read")
     })
   })
+
+/** Bun's Request takes the methods that the web's refuses, and makes a GET of one that it doesn't know. */
+const requestTo = (url: string, init: RequestInit & { readonly method: string }): Request => {
+  const { method } = init
+  const request = new Request(url, init)
+  if (forbidden.test(method) || request.method.toUpperCase() !== method.toUpperCase()) {
+    throw new TypeError(`a method that Request doesn't take: ${method}`)
+  }
+  return request
+}
+
+const forbidden = /^(?:CONNECT|TRACE|TRACK)$/i
 
 const hostOf = (address: Flow.Address): string =>
   address._tag === "UnixAddress" ? "localhost" : Flow.formatAddress(address)

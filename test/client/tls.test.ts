@@ -207,7 +207,8 @@ describe("a client certificate", () => {
     [
       "-tls1_3",
       { ca },
-      "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED",
+      // TLSV1 in BoringSSL.
+      expect.stringMatching(/^ERR_SSL_TLSV1(3)?_ALERT_CERTIFICATE_REQUIRED$/),
       /localhost wants a client certificate; give one with its key as `tls`/
     ],
     [
@@ -284,7 +285,8 @@ describe("TLS offers", () => {
         ...secrets,
         minVersion: "TLSv1.1",
         maxVersion: "TLSv1.1",
-        ciphers: "ALL:@SECLEVEL=0"
+        // BoringSSL knows no levels.
+        ...("Bun" in globalThis ? undefined : { ciphers: "ALL:@SECLEVEL=0" })
       })
       const port = yield* nodeFixtures.rawServer(server)
       const error = yield* refusedBy(`wss://localhost:${port}/`, { tls: { ca } })

@@ -148,6 +148,8 @@ describe("hasToken", () => {
     ["upgrad,", false],
     ["h2c/2.0, upgrade", true],
     ["upgrades", false],
+    ["upgrad3", false],
+    ["up,rade", false],
     ["upgrade/1", false],
     ["keep-alive", false],
     ["", false],

@@ -42,5 +42,5 @@ describe("the corpus that coverage has led to", () => {
       expect(yield* run("guided")).toContain("found RFC64")
       expect(yield* run("blind")).toContain("nothing in 200")
     }).pipe(Effect.runPromise)
-  }, 240_000)
+  }, 480_000)
 })

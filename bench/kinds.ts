@@ -4,12 +4,11 @@ import type { ServerKind } from "./processes.js"
 
 const ours = (form: string): ServerKind => ({ name: form, file: "servers/ours.js", form })
 
-/** The C library keeps what is freed. By itself it gives much of it back to the system, and asks for it again. */
+/** Lets glibc keep what is freed. By itself it gives much of it back to the system; ours teaches it not to (nodeMemory.ts). */
 const kept = { MALLOC_TRIM_THRESHOLD_: String(64 * 2 ** 20), MALLOC_MMAP_THRESHOLD_: String(32 * 2 ** 20) }
 
 export const kinds: ReadonlyArray<ServerKind> = [
   ours("run"),
-  { ...ours("run"), name: "run+kept", env: kept },
   ours("handler"),
   ours("loop"),
   ours("batch"),

@@ -18,7 +18,7 @@ const target = (workload: string, server: string, against: string, ratio: number
 })
 
 const external =
-  "not understood to the end: with the same build a process is fast (3 to 4 times `ws` at 64 KiB, 3.2 at 1 MiB) or slow, and stays so; in a slow one a quarter of the time is garbage collection, for memory outside of the heap"
+  'with the same build a process is fast or slow, and stays so: in a slow one V8 keeps messages alive that nobody holds, until all of the heap is marked; see "Large messages" below'
 
 const zlib = "nearly all of it is zlib, and the ratio varies from run to run: 3.7 and 2.5 were seen on the same day"
 

@@ -78,7 +78,7 @@ export const names = `## The names
 | \`faye\` | \`faye-websocket\` |
 | \`undici\` | the client of \`undici\`, which is Node's own \`WebSocket\` |
 | \`bun\` | \`Bun.serve\`, another runtime: its sockets and its framing are native code |
-| \`run+kept\`, \`ws+kept\` | \`run\` and \`ws\`, with a C library that keeps what is freed: see "Large messages" |
+| \`ws+kept\` | \`ws\`, with a C library that keeps what is freed, as ours has it: see "Large messages" below |
 | \`raw\` | \`node:net\` that writes back what it reads, with no framing at all: the limit of Node's sockets; in a broadcast, a loop of \`write\` |
 | \`raw+shared\` | the same, but reading into memory that all sockets share, as ours does |
 
@@ -90,7 +90,7 @@ Looked at by hand, on 29 November 2026, on the machine above; nothing here is me
 
 **A handshake**, opened and closed again in a server that is warm, as shares of the processor's time: the write of the answer
 16 % (nearly all of it the system call), garbage collection 14 %, the handler's end after the peer's 11 % (the stack trace of its
-\`ConnectionClosed\` is half of that), Node's socket 5 to 16 %, the fork of the handler's fiber 6 %, the socket that the
+\`ConnectionClosed\` was half of that; it has none any more), Node's socket 5 to 16 %, the fork of the handler's fiber 6 %, the socket that the
 handler gets and its two timers 5 %, SHA-1 and the encoding of the answer 5 %, reading and judging the request 4 %, asking the
 system for the peer's address 2 %. To open alone took 181 µs beside 109 of \`ws\` and 58 of \`raw\` in the same run.
 
@@ -107,6 +107,21 @@ system for the peer's address 2 %. To open alone took 181 µs beside 109 of \`ws
 
 A fiber that waits is 1.3 to 1.5 KB by itself, so that with one per connection some 5 KB are the least; outside of the heap
 Node's socket takes 5 KB more in all of them.
+
+**Large messages** each have memory of their own, outside of V8's heap, and two things decide what that costs.
+
+- What V8 frees, some 32 MiB at a time, glibc gives back to the system. Each message of 64 KiB then is 10 to 16 page faults, half
+  of the CPU time of an echo: 110 to 150 µs with them and 67 to 85 without, on a quiet machine. So the first read of 16 KiB or more
+  teaches glibc to keep up to 64 MiB (\`src/internal/nodeMemory.ts\` tells how). Setting \`MALLOC_TRIM_THRESHOLD_\` and
+  \`MALLOC_MMAP_THRESHOLD_\` does the same for any process, and overrules it.
+- In some processes an echo of 64 KiB takes 130 to 160 µs, in others of the same build 75, and it stays so. V8 allocates
+  what one place in the code makes as old memory if such objects have often lived long ("pretenuring"). One such place is the list of
+  what waits in each of Node's sockets (\`buffered\` of a corked stream), another the results of generators in \`yield*\`. In
+  old memory even a dead one keeps the message alive that it holds, until there is 64 MiB of them and all of the heap
+  is marked, eight times a second, in four threads. With \`node --no-allocation-site-pretenuring\` 16 of 16 processes
+  were fast; without it 10 of 13 with \`run\`, \`suspending\` and \`loop\`, and none of 5 with \`batch\`. On trial two lists of
+  this library's were kept instead of made anew, and header and payload written as two instead of by \`cork\`: then 5 of 5 with \`run\`
+  were fast. But the lists cost small messages 5 %, and a header would be a packet of its own.
 
 **An echo** of 16 bytes with one message in flight is 59 % kernel, 22 % Node and V8's own code, and 19 % compiled JavaScript,
 ours, Effect's and Node's together. With \`ws\` it is 55, 33 and 12 %, with \`raw+shared\` 68, 22 and 9 %.`

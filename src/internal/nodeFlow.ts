@@ -11,6 +11,7 @@ import { TLSSocket } from "node:tls"
 import { type Address, type Flow, formatAddress, type Handler } from "../Flow.js"
 import { IoError } from "../WebSocketError.js"
 import { stringOf } from "./nodeErrors.js"
+import { expectMore } from "./nodeMemory.js"
 import type { SharedReading } from "./nodeReading.js"
 
 /** What the caller knows better than the socket. */
@@ -69,7 +70,10 @@ export class NodeFlow implements Flow {
     // Without an explicit pause the 'data' listener would start the stream.
     duplex.pause()
     if (reading === undefined) {
-      this.onData = (chunk) => this.handler.data(chunk)
+      this.onData = (chunk) => {
+        expectMore(chunk.length)
+        this.handler.data(chunk)
+      }
       duplex.on("data", this.onData)
     } else {
       reading.taker = this

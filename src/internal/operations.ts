@@ -6,7 +6,6 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Message } from "../protocol/connection.js"
@@ -126,26 +125,33 @@ export class Operations {
 
   sendAll(messages: Iterable<Message | Prepared>): Effect.Effect<void, WebSocketError> {
     return Effect.suspend(() => {
-      const { engine } = this
       const iterator = messages[Symbol.iterator]()
-      let next = iterator.next()
-      return Effect.whileLoop({
-        while: () => next.done !== true,
-        // As many as there is room for in one step of the fiber.
-        body: (): Effect.Effect<unknown, WebSocketError> => {
-          if (!engine.isOpen) return this.failNow()
-          while (next.done !== true) {
-            const fate = engine.out.busy ? engine.out.decide(true) : "send"
-            if (fate === "wait") return this.room
-            const breach = fate === "send" ? engine.out.send(next.value) : undefined
-            if (breach !== undefined) return this.refuse(breach)
-            next = iterator.next()
-          }
-          return Effect.void
-        },
-        step: constVoid
-      })
+      return this.sendRest(iterator, iterator.next())
     })
+  }
+
+  /** As many as there is room for in one step of the fiber, then the others. */
+  private sendRest(
+    iterator: Iterator<Message | Prepared>,
+    first: IteratorResult<Message | Prepared>
+  ): Effect.Effect<void, WebSocketError> {
+    const { engine } = this
+    let next = first
+    if (next.done !== true && !engine.isOpen) return this.failNow()
+    while (next.done !== true) {
+      const fate = engine.out.busy ? engine.out.decide(true) : "send"
+      if (fate === "wait") {
+        const rest = next
+        return Effect.zipRight(
+          this.room,
+          Effect.suspend(() => this.sendRest(iterator, rest))
+        )
+      }
+      const breach = fate === "send" ? engine.out.send(next.value) : undefined
+      if (breach !== undefined) return this.refuse(breach)
+      next = iterator.next()
+    }
+    return Effect.void
   }
 
   sendFrame(frame: Wire.Frame): Effect.Effect<void, WebSocketError> {

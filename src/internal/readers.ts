@@ -20,33 +20,42 @@ const nobody: Array<Waiting> = []
  * wait itself: to wake it does nothing, it is replaced when it waits again, and it is dropped when it is over.
  */
 export class Readers {
-  private waiting = nobody
+  // Most connections have one reader, which waits once for each read. An array with an object each time cost a tenth of
+  // what an echo of 16 bytes takes outside of the kernel.
+  private first: Reader | undefined = undefined
+  private wakeFirst: Wake | undefined = undefined
+  private others: Array<Waiting> = nobody
   private enough = 8
 
   get some(): boolean {
-    return this.waiting.length > 0
+    return this.first !== undefined
   }
 
   add(reader: Reader, wake: Wake): void {
-    if (this.waiting.length > 0) this.forget(reader)
-    // One that is pushed into makes room for seventeen, and most connections have one reader.
-    if (this.waiting.length === 0) this.waiting = [{ reader, wake }]
-    else this.waiting.push({ reader, wake })
+    if (this.first === undefined || this.first === reader) {
+      this.first = reader
+      this.wakeFirst = wake
+    } else {
+      this.forget(reader)
+      this.others.push({ reader, wake })
+    }
   }
 
   wake(): void {
-    const { waiting } = this
-    this.waiting = nobody
-    for (const each of waiting) each.wake()
+    const { others, wakeFirst } = this
+    this.first = undefined
+    this.wakeFirst = undefined
+    this.others = nobody
+    wakeFirst?.()
+    for (const each of others) each.wake()
   }
 
   private forget(reader: Reader): void {
     const isOther = (each: Waiting) => each.reader !== reader
-    if (this.waiting.length < this.enough) {
-      if (!this.waiting.every(isOther)) this.waiting = this.waiting.filter(isOther)
-      return
-    }
-    this.waiting = this.waiting.filter((each) => isOther(each) && each.reader.unsafePoll() === null)
-    this.enough = Math.max(8, 2 * this.waiting.length)
+    if (this.others === nobody) this.others = []
+    else if (this.others.length >= this.enough) {
+      this.others = this.others.filter((each) => isOther(each) && each.reader.unsafePoll() === null)
+      this.enough = Math.max(8, 2 * this.others.length)
+    } else if (!this.others.every(isOther)) this.others = this.others.filter(isOther)
   }
 }

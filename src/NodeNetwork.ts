@@ -2,7 +2,7 @@
  * The network of Node.js: TCP, TLS and Unix sockets, over `node:net` and
  * `node:tls`.
  *
- * The first read of 16 KiB or more tells glibc to keep up to 64 MiB of memory that
+ * After 4096 reads of 16 KiB or more it has glibc keep up to 64 MiB of memory that
  * the process has freed, instead of giving it back to the system: large messages
  * cost half of the CPU time then. To decide otherwise, set `MALLOC_TRIM_THRESHOLD_`
  * in the environment.

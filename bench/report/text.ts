@@ -111,8 +111,8 @@ Node's socket takes 5 KB more in all of them.
 **Large messages** each have memory of their own, outside of V8's heap, and two things decide what that costs.
 
 - What V8 frees, some 32 MiB at a time, glibc gives back to the system. Each message of 64 KiB then is 10 to 16 page faults, half
-  of the CPU time of an echo: 110 to 150 µs with them and 67 to 85 without, on a quiet machine. So the first read of 16 KiB or more
-  teaches glibc to keep up to 64 MiB (\`src/internal/nodeMemory.ts\` tells how). Setting \`MALLOC_TRIM_THRESHOLD_\` and
+  of the CPU time of an echo: 110 to 150 µs with them and 67 to 85 without, on a quiet machine. So after 4096 reads of 16 KiB or more
+  glibc is taught to keep up to 64 MiB (\`src/internal/nodeMemory.ts\` tells how). Setting \`MALLOC_TRIM_THRESHOLD_\` and
   \`MALLOC_MMAP_THRESHOLD_\` does the same for any process, and overrules it.
 - In some processes an echo of 64 KiB takes 130 to 160 µs, in others of the same build 75, and it stays so. V8 allocates
   what one place in the code makes as old memory if such objects have often lived long ("pretenuring"). One such place is the list of
@@ -122,6 +122,9 @@ Node's socket takes 5 KB more in all of them.
   were fast; without it 10 of 13 with \`run\`, \`suspending\` and \`loop\`, and none of 5 with \`batch\`. On trial two lists of
   this library's were kept instead of made anew, and header and payload written as two instead of by \`cork\`: then 5 of 5 with \`run\`
   were fast. But the lists cost small messages 5 %, and a header would be a packet of its own.
+- In the run above glibc was taught at the first large read, which made V8 collect while nearly all it had made was alive, and
+  take it for old: so the rows of 1 KiB text and 1 MiB are slow ones. Since then it waits for 4096 reads. Measured apart,
+  beside \`ws\` and in three rounds: 1 KiB text 8.7 (\`run\`), 5.3 (\`loop\`) and 10.0 (\`batch\`); 1 MiB 1.4, 3.2 and 4.0.
 
 **An echo** of 16 bytes with one message in flight is 59 % kernel, 22 % Node and V8's own code, and 19 % compiled JavaScript,
 ours, Effect's and Node's together. With \`ws\` it is 55, 33 and 12 %, with \`raw+shared\` 68, 22 and 9 %.`

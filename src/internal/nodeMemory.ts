@@ -18,12 +18,15 @@ const largeRead = 16 * 1024
 /** glibc learns from blocks of up to 32 MiB, its own header included. With half of it V8 still frees more than is kept. */
 const block = 32 * 1024 * 1024 - 64 * 1024
 
-let asked = false
+/** That block makes V8 collect at once. In a process that has just begun nearly all lives, and V8 would learn to take it for old. */
+const enough = 4096
+
+let large = 0
 
 /** Is told of each read. */
 export const expectMore = (read: number): void => {
-  if (asked || read < largeRead) return
-  asked = true
+  if (read < largeRead || large > enough) return
+  if (++large <= enough) return
   try {
     Buffer.allocUnsafeSlow(block)
   } catch {

@@ -3,7 +3,7 @@
  *
  * Each has memory of its own, outside of V8's heap, and V8 frees some 32 MiB of it at a time. glibc gives what is then
  * free at the end of its heap back to the system, all but 128 KiB, and every page of the next messages is a page fault
- * again: half of the CPU time of an echo of 64 KiB (`run` and `run+kept` in bench/).
+ * again: half of the CPU time of an echo of 64 KiB ("Large messages" in docs/performance.md).
  *
  * But glibc learns (mallopt(3), M_MMAP_THRESHOLD): whoever has freed a large block is taken to need such blocks again,
  * and twice as much as that stays. So one is asked for, and left to the garbage collector. Nobody touches it, so that it is

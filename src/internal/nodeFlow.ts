@@ -170,6 +170,7 @@ export class NodeFlow implements Flow {
 
   /** Takes bytes of memory that is shared with others. */
   take(bytes: Uint8Array): void {
+    expectMore(bytes.length)
     if (this.resumed) {
       this.handler.data(this.handler.borrows ? bytes : copy(bytes))
     } else {

@@ -7,7 +7,6 @@
  */
 import * as Net from "node:net"
 import { block, kernel } from "../protocol/maskKernel.js"
-import { expectMore } from "./nodeMemory.js"
 
 /** A little more than Node reads at once by itself, so that a message of 64 KiB comes whole, behind its header. */
 const readSize = 68 * 1024
@@ -34,7 +33,6 @@ export class SharedReading {
     return {
       buffer: memory,
       callback: (size) => {
-        expectMore(size)
         this.taker?.take(memory.subarray(0, size))
         return true
       }

@@ -57,6 +57,11 @@ const prepare = () => {
     "test"
   ])
     cpSync(join(root, part), join(copy, part), { recursive: true })
+  // A property that fails needn't look for a smaller example.
+  writeFileSync(
+    join(copy, "mutation.setup.ts"),
+    `import * as fc from "fast-check"\nfc.configureGlobal({ endOnFailure: true })\n`
+  )
   if (existsSync(join(copy, "node_modules/@stryker-mutator/core"))) return
   run("npm", ["ci", "--ignore-scripts"])
   const packages = ["core", "vitest-runner"].map((name) => `@stryker-mutator/${name}@10`)
@@ -65,11 +70,6 @@ const prepare = () => {
 
 const mutate = (name: string, lines: string | undefined, tests: ReadonlyArray<string>) => {
   const include = tests.map((test) => `test/protocol/${test}.test.ts`)
-  // A property that fails needn't look for a smaller example.
-  writeFileSync(
-    join(copy, "mutation.setup.ts"),
-    `import * as fc from "fast-check"\nfc.configureGlobal({ endOnFailure: true })\n`
-  )
   // The tests of the protocol use nothing of @effect/vitest but what vitest has, and it takes longer to load than they run.
   writeFileSync(
     join(copy, "vitest.mutation.config.ts"),

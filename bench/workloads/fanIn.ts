@@ -1,6 +1,6 @@
 // Fan-in: many connections send, and hear back once for all of a burst.
 
-import { kinds } from "../kinds.js"
+import { kindsNamed } from "../kinds.js"
 import { amongServers, type Bench, figures } from "./bench.js"
 
 const connections = 1000
@@ -11,10 +11,7 @@ export const fanIn: ReadonlyArray<Bench> = [
     group: "fan-in",
     name: `fan-in 64 B text:${connections}:${inFlight}`,
     figures: [figures.cpu, figures.rate, figures.loadCpu],
-    kinds: kinds.filter(
-      ({ file, form, name }) =>
-        /ours|ws|platform|bun/.test(file) && form !== "suspending" && form !== "handler" && !name.endsWith("+kept")
-    ),
+    kinds: kindsNamed("run", "loop", "batch", "stream", "ws", "ws+native", "platform", "bun"),
     measure: (context) =>
       amongServers(context, { task: { ackEach: inFlight } }, ({ port }) => ({
         kind: "echo",

@@ -76,7 +76,7 @@ const nothing = new Uint8Array(0)
 const headersOf = (response: HttpServerResponse.HttpServerResponse, web: Response | undefined): HeaderPairs => [
   ["Connection", "close"],
   ...Object.entries({ "content-type": contentTypeOf(response, web), ...response.headers }).flatMap(([name, value]) =>
-    written.has(name) || value === undefined || value === null ? [] : [[name, value] as const]
+    written.has(name) || value === undefined ? [] : [[name, value] as const]
   ),
   ...Cookies.toSetCookieHeaders(response.cookies).map((value) => ["Set-Cookie", value] as const)
 ]

@@ -18,8 +18,6 @@ const floods = [
   { name: "64 KiB messages", size: 65_536 }
 ]
 
-/** Of each measurement, in milliseconds. */
-const probing = 3000
 const probes = 100
 const probeEvery = 100
 /** From message to message of one held connection, in milliseconds. */
@@ -37,7 +35,7 @@ const start = async (kind: (typeof kinds)[number], pingSeconds: number, connecti
   const stop = () => {
     for (const child of [flood, clients, server]) child.stop()
   }
-  return { kind, server, flood, order, empty, stop, latencies: new Map<string, Array<number>>() }
+  return { kind, server, flood, order, empty, stop }
 }
 
 type Side = Awaited<ReturnType<typeof start>>
@@ -73,38 +71,59 @@ const holdAll = async (sides: ReadonlyArray<Side>, millis: number, pingSeconds: 
 const percentile = (values: ReadonlyArray<number>, share: number): string =>
   ([...values].sort((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN).toFixed(2)
 
-const floodAll = async (sides: ReadonlyArray<Side>, rounds: number) => {
-  const rates = new Map<string, Array<number>>()
-  const measure = async (side: Side, name: string) => {
-    const { latencies } = await side.order({ step: "probe", millis: probing, probes, every: probeEvery }, Probed)
-    const all = side.latencies.get(name) ?? []
-    all.push(...latencies)
-    side.latencies.set(name, all)
+/** By server and flood: what each probe waited, in milliseconds, and what each round got echoed, in MiB a second. */
+class Felt {
+  readonly latencies = new Map<string, Array<number>>()
+  readonly rates = new Map<string, Array<number>>()
+
+  static add(to: Map<string, Array<number>>, kind: string, name: string, values: ReadonlyArray<number>): void {
+    to.set(`${kind} ${name}`, [...(to.get(`${kind} ${name}`) ?? []), ...values])
   }
+}
+
+/**
+ * A whole period of heartbeats for each measurement: where all pings leave at once, a shorter one has them or hasn't.
+ * One server at a time holds its connections, for the pings of another would take the processors.
+ */
+const floodOne = async ({ flood, kind, order, server }: Side, felt: Felt, pingSeconds: number) => {
+  const probe = { step: "probe", millis: pingSeconds * 1000, probes, every: probeEvery } as const
+  const measure = async (name: string) => {
+    const { latencies } = await order(probe, Probed)
+    Felt.add(felt.latencies, kind, name, latencies)
+  }
+  await measure("nobody")
+  for (const { name, size } of floods) {
+    await flood.ask({ port: server.first.port, size }, Empty)
+    // It is in full flood before it is measured.
+    await sleep(500)
+    const began = performance.now()
+    await measure(name)
+    const { received } = await flood.ask("stop", Flooded)
+    Felt.add(felt.rates, kind, name, [received / 2 ** 20 / ((performance.now() - began + 500) / 1000)])
+    await sleep(500)
+  }
+}
+
+const floodAll = async (rounds: number, pingSeconds: number, connections: number) => {
+  const felt = new Felt()
   for (let round = 0; round < rounds; round++) {
-    for (const side of sides) {
-      await measure(side, "nobody")
-      for (const { name, size } of floods) {
-        await side.flood.ask({ port: side.server.first.port, size }, Empty)
-        // It is in full flood before it is measured.
-        await sleep(500)
-        const began = performance.now()
-        await measure(side, name)
-        const { received } = await side.flood.ask("stop", Flooded)
-        const key = `${side.kind} ${name}`
-        rates.set(key, [...(rates.get(key) ?? []), received / 2 ** 20 / ((performance.now() - began + 500) / 1000)])
-        await sleep(500)
+    for (const kind of kinds) {
+      const side = await start(kind, pingSeconds, connections)
+      try {
+        await floodOne(side, felt, pingSeconds)
+      } finally {
+        side.stop()
       }
     }
   }
   console.log("\nHow long a quiet connection waits for its echo, ms (and what the flood got echoed, MiB/s)")
-  row("who floods", ...sides.flatMap(({ kind }) => [`${kind} p50`, "p99", "flood"]))
+  row("who floods", ...kinds.flatMap((kind) => [`${kind} p50`, "p99", "flood"]))
   for (const name of ["nobody", ...floods.map(({ name }) => name)]) {
     row(
       name,
-      ...sides.flatMap(({ kind, latencies }) => {
-        const values = latencies.get(name) ?? []
-        const rate = rates.get(`${kind} ${name}`)
+      ...kinds.flatMap((kind) => {
+        const values = felt.latencies.get(`${kind} ${name}`) ?? []
+        const rate = felt.rates.get(`${kind} ${name}`)
         return [
           percentile(values, 0.5),
           percentile(values, 0.99),
@@ -124,8 +143,8 @@ export const held = async (): Promise<void> => {
   try {
     for (const kind of kinds) sides.push(await start(kind, pingSeconds, connections))
     await holdAll(sides, seconds * 1000, pingSeconds)
-    await floodAll(sides, number("ROUNDS", 3))
   } finally {
     for (const { stop } of sides) stop()
   }
+  await floodAll(number("ROUNDS", 3), pingSeconds, connections)
 }

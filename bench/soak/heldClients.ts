@@ -45,20 +45,21 @@ const hold = async (millis: number, every: number) => {
   }
 }
 
-/** Some quiet connections say something now and then, and wait for the echo. */
+/** Some quiet connections say something now and then, and wait for the echo: from when it was to be said, were it late. */
 const probe = async (millis: number, probes: number, every: number) => {
   const latencies: Array<number> = []
   const ends = performance.now() + millis
   const one = async (client: RawClient) => {
-    await sleep(Math.random() * every)
-    while (performance.now() < ends && !client.over) {
-      const began = performance.now()
+    let due = performance.now() + Math.random() * every
+    while (due < ends && !client.over) {
+      // A timer of less than a whole millisecond comes too early.
+      await sleep(Math.ceil(due - performance.now()))
       await new Promise<void>((resolve) => {
         client.heard = resolve
         client.send(payload)
       })
-      latencies.push(performance.now() - began)
-      await sleep(every)
+      latencies.push(performance.now() - due)
+      due += every
     }
   }
   const step = Math.max(1, Math.floor(clients.length / probes))

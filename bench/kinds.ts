@@ -10,6 +10,7 @@ const kept = { MALLOC_TRIM_THRESHOLD_: String(64 * 2 ** 20), MALLOC_MMAP_THRESHO
 export const kinds: ReadonlyArray<ServerKind> = [
   ours("run"),
   ours("handler"),
+  ours("gen"),
   ours("loop"),
   ours("batch"),
   ours("stream"),

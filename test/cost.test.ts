@@ -101,6 +101,21 @@ describe("32 messages in one read, echoed", () => {
       })
     )
   }
+
+  it.scopedLive("leave in one write, though the handler lets other fibers run before each answer", () =>
+    Effect.gen(function* () {
+      const flow = yield* connected((socket) =>
+        socket.run((message) => Effect.zipRight(Effect.yieldNow(), socket.send(message)))
+      )
+      const count = 20
+      for (const read of reads(count)) {
+        flow.handler.data(read)
+        yield* settle
+      }
+      expect(Buffer.concat(flow.written).equals(Buffer.concat(Array.from({ length: count }, () => echo)))).toBe(true)
+      expect(flow.written.length).toBeLessThanOrEqual(count + 1)
+    })
+  )
 })
 
 /** Bytes; twice as many as it takes now, and more where `Effect.gen` has the greatest part of it. */

@@ -13,6 +13,7 @@ import { groups, head, limits, names, profiles } from "./text.js"
 const own: ReadonlySet<string> = new Set([
   "run",
   "handler",
+  "gen",
   "loop",
   "batch",
   "stream",

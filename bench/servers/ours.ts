@@ -12,6 +12,14 @@ const echoes: Readonly<Record<string, Handler>> = {
   run: (socket) => socket.run((message) => socket.send(message)),
   // A handler as applications write them, with a step before the answer.
   handler: (socket) =>
+    socket.run(
+      Effect.fnUntraced(function* (message) {
+        const answer = yield* Effect.sync(() => message)
+        yield* socket.send(answer)
+      })
+    ),
+  // The same, but with a generator function that is made anew for each message.
+  gen: (socket) =>
     socket.run((message) =>
       Effect.gen(function* () {
         const answer = yield* Effect.sync(() => message)

@@ -49,6 +49,10 @@ const compactAt = 1024
 // DEFLATE makes at most 1,032 bytes of one, so a piece becomes a message of about 1 MiB at the most.
 const pieceSize = 1024
 
+// Copied where a new inbox is needed: V8 takes lists that are made here by `[]` for long-lived after a
+// while, and a dead one keeps the messages alive that it holds.
+const nothing: ReadonlyArray<Message> = []
+
 // What a queued message costs beyond its content, so that empty ones count too.
 const messageOverhead = 32
 
@@ -300,7 +304,7 @@ export class Engine implements Flow.Handler, Events {
     }
     const { inbox, taken, filled } = this
     const all = taken === 0 && filled === inbox.length ? inbox : inbox.slice(taken, filled)
-    this.inbox = []
+    this.inbox = nothing.slice()
     this.taken = 0
     this.filled = 0
     this.inboxWeight = 0

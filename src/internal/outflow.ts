@@ -5,6 +5,7 @@
 // are made of them when there is room again. So pings, pongs and what else is no message overtake
 // all that waits, and what waits can still be dropped.
 
+import { nextTick } from "node:process"
 import type * as Flow from "../Flow.js"
 import type { Connection, Message } from "../protocol/connection.js"
 import * as Wire from "../protocol/frame.js"
@@ -355,7 +356,9 @@ export class Outflow {
     if (this.sender.output.size >= flushSize) this.flush()
     else if (!this.flushing) {
       this.flushing = true
-      Promise.resolve().then(this.flushLater)
+      // Behind all microtasks: fibers that yield, or wait for each other, send in one after the other of them. Of 32 messages
+      // that come at once, each echoed after a yield, one takes 5 us so, and 20 where each microtask has its write.
+      nextTick(this.flushLater)
     }
   }
 
@@ -389,8 +392,10 @@ export class Outflow {
     const before = output.size
     let free = true
     while (free && output.size > 0) {
-      free = this.write(output.take(writeSize))
-      if (free && this.flow.returnsBytes) output.giveBack()
+      const pieces = output.take(writeSize)
+      free = this.write(pieces)
+      output.giveBack(pieces)
+      if (free && this.flow.returnsBytes) output.giveBackBytes()
     }
     this.wrote(before - output.size, free)
     // The socket sends the FIN behind what it has not yet taken; no drain need be waited for.
@@ -411,11 +416,9 @@ export class Outflow {
   }
 
   private write(pieces: ReadonlyArray<Uint8Array>): boolean {
-    const last = pieces.length - 1
+    let left = pieces.length
     let free = true
-    pieces.forEach((piece, index) => {
-      free = this.flow.write(piece, index < last)
-    })
+    for (const piece of pieces) free = this.flow.write(piece, --left > 0)
     return free
   }
 

@@ -19,6 +19,9 @@ const shortText = 24
 
 const empty: Uint8Array = new Uint8Array(0)
 
+/** In place of a list that has nothing in it; it is never appended to. */
+const nothing: Array<Uint8Array> = []
+
 /** What is left of the last slab, from `spareAt` on, for whoever writes next. A slab is open for one connection at a time. */
 let spare = empty
 let spareAt = 0
@@ -35,7 +38,8 @@ const encoder = new TextEncoder()
  * was handed out is never touched again, unless it is given back.
  */
 export class Output {
-  private ready: Array<Uint8Array> = []
+  /** The list is used again: V8 takes one that is made for each write for long-lived, and a dead one keeps messages alive. */
+  private ready = nothing
   /** Free from `end` on; before it, from `start` on, lies the run that isn't sealed yet. */
   private slab = empty
   private start = 0
@@ -112,15 +116,21 @@ export class Output {
     if (this.sealed > limit) return this.takeSome(limit)
     const { ready } = this
     this.sealed = 0
-    this.ready = []
+    this.ready = nothing
     return ready
   }
 
+  /** Gives back the list of what was just taken, which nobody looks at any more. */
+  giveBack(taken: Array<Uint8Array>): void {
+    while (taken.length > 0) taken.pop()
+    if (this.ready === nothing) this.ready = taken
+  }
+
   /**
-   * Gives back what was just taken: nobody looks at it any more. So all connections write into the same memory again and
+   * Gives back the bytes of what was just taken, too. So all connections write into the same memory again and
    * again, which stays in the processor's cache, and leaves nothing to collect.
    */
-  giveBack(): void {
+  giveBackBytes(): void {
     if (lastTaker !== this) return
     spareAt = this.heldFrom
     lastTaker = undefined
@@ -159,8 +169,8 @@ export class Output {
 
   /** Drops all that waits. */
   clear(): void {
-    this.take()
-    this.giveBack()
+    this.giveBack(this.take())
+    this.giveBackBytes()
   }
 
   private writeText(content: string, at: number): number {
@@ -208,7 +218,8 @@ export class Output {
   }
 
   private push(piece: Uint8Array): void {
-    this.ready.push(piece)
+    if (this.ready === nothing) this.ready = [piece]
+    else this.ready.push(piece)
     this.sealed += piece.length
   }
 }

@@ -23,13 +23,7 @@ const external =
 const zlib = "nearly all of it is zlib, and the ratio varies from run to run: 3.7 and 2.5 were seen on the same day"
 
 export const targets: ReadonlyArray<Target> = [
-  target(
-    "16 B:100:1",
-    "handler",
-    "ws",
-    1,
-    "a generator of two steps is 1.4 microseconds of Effect's runtime"
-  ),
+  target("16 B:100:1", "handler", "ws", 1, "a generator of two steps is 1.4 microseconds of Effect's runtime"),
   target(
     "16 B:100:1",
     "suspending",

@@ -87,7 +87,7 @@ uWebSockets.js isn't in the npm registry, so it isn't measured here.`
 
 export const profiles = `## Where it goes
 
-Looked at by hand, on 29 November 2026, on the machine above; nothing here is measured by \`npm run bench\`.
+Looked at by hand, on 29 and 30 November 2026, on the machine above; nothing here is measured by \`npm run bench\`.
 
 **A handshake**, opened and closed again in a server that is warm, as shares of the processor's time: the write of the answer
 16 % (nearly all of it the system call), garbage collection 14 %, the handler's end after the peer's 11 % (the stack trace of its
@@ -120,17 +120,15 @@ connection. So \`socket.run(Effect.fnUntraced(function* (message) {…}))\` is t
   of the CPU time of an echo: 110 to 150 µs with them and 67 to 85 without, on a quiet machine. So after 4096 reads of 16 KiB or more
   glibc is taught to keep up to 64 MiB (\`src/internal/nodeMemory.ts\` tells how). Setting \`MALLOC_TRIM_THRESHOLD_\` and
   \`MALLOC_MMAP_THRESHOLD_\` does the same for any process, and overrules it.
-- In some processes an echo of 64 KiB takes 130 to 160 µs, in others of the same build 75, and it stays so. V8 allocates
-  what one place in the code makes as old memory if such objects have often lived long ("pretenuring"). One such place is the list of
-  what waits in each of Node's sockets (\`buffered\` of a corked stream), another the results of generators in \`yield*\`. In
+- In some processes an echo of 64 KiB takes 130 to 160 µs, in others of the same build 75, one of 1 MiB 3,000 or 1,200, and it stays so. V8
+  allocates what one place in the code makes as old memory if such objects have often lived long ("pretenuring"). In
   old memory even a dead one keeps the message alive that it holds, until there is 64 MiB of them and all of the heap
   is marked, eight times a second, in four threads. With \`node --no-allocation-site-pretenuring\` 16 of 16 processes
-  were fast; without it 10 of 13 with \`run\`, \`suspending\` and \`loop\`, and none of 5 with \`batch\`. On trial two lists of
-  this library's were kept instead of made anew, and header and payload written as two instead of by \`cork\`: then 5 of 5 with \`run\`
-  were fast. But the lists cost small messages 5 %, and a header would be a packet of its own.
-- In the run above glibc was taught at the first large read, which made V8 collect while nearly all it had made was alive, and
-  take it for old: so the rows of 1 KiB text and 1 MiB are slow ones. Since then it waits for 4096 reads. Measured apart,
-  beside \`ws\` and in three rounds: 1 KiB text 8.7 (\`run\`), 5.3 (\`loop\`) and 10.0 (\`batch\`); 1 MiB 1.4, 3.2 and 4.0.
+  were fast. This library's own two places are mended since: lists of what came and of what is to be written. Two are left, the list
+  of what waits in each of Node's sockets (\`buffered\` of a corked stream), and the results of generators in \`yield*\`, of which \`loop\`
+  and \`handler\` consist. To copy 64 KiB behind their header, in place of \`cork\`, didn't help (seen twice, six processes each).
+- It matters when the large messages begin. Of processes that got 1 MiB right after their start two of four were slow, of those
+  that had ten quiet seconds before, in which V8 collects what loading has left, none of four.
 
 **An echo** of 16 bytes with one message in flight is 59 % kernel, 22 % Node and V8's own code, and 19 % compiled JavaScript,
 ours, Effect's and Node's together. With \`ws\` it is 55, 33 and 12 %, with \`raw+shared\` 68, 22 and 9 %.`

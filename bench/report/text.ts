@@ -9,8 +9,8 @@ look at is **server CPU time per message**: it is steady, and says how many mess
 Throughput depends as much on the load generator, on the other core.
 
 \`\`\`sh
-npm run bench                               # all of this, some ten minutes
-npm run bench -- --quick                    # a part of it, in some three minutes
+npm run bench                               # all of this, half an hour
+npm run bench -- --quick                    # a part of it, in shorter rounds
 npm run bench -- "16 B" --servers run,ws    # some workloads, some servers
 npm run bench -- --compare HEAD~1           # our forms now, and at another revision
 npm run bench:micro                         # the parts: masks, UTF-8, frames, wake-ups
@@ -93,7 +93,8 @@ Looked at by hand, on 29 and 30 November 2026, on the machine above; nothing her
 16 % (nearly all of it the system call), garbage collection 14 %, the handler's end after the peer's 11 % (the stack trace of its
 \`ConnectionClosed\` was half of that; it has none any more), Node's socket 5 to 16 %, the fork of the handler's fiber 6 %, the socket that the
 handler gets and its two timers 5 %, SHA-1 and the encoding of the answer 5 %, reading and judging the request 4 %, asking the
-system for the peer's address 2 %. To open alone took 181 µs beside 109 of \`ws\` and 58 of \`raw\` in the same run.
+system for the peer's address 2 %. To open alone took 181 µs beside 109 of \`ws\` and 58 of \`raw\` in the same run. Opened and closed again, garbage collection
+is 57 µs beside 16 of \`ws\`, for connections that stay open are copied twice, and ours are larger; the handler's end is 46.
 
 **A quiet connection** keeps 10.4 KB in the heap, where \`raw\` keeps 1.7:
 
@@ -120,15 +121,22 @@ connection. So \`socket.run(Effect.fnUntraced(function* (message) {…}))\` is t
   of the CPU time of an echo: 110 to 150 µs with them and 67 to 85 without, on a quiet machine. So after 4096 reads of 16 KiB or more
   glibc is taught to keep up to 64 MiB (\`src/internal/nodeMemory.ts\` tells how). Setting \`MALLOC_TRIM_THRESHOLD_\` and
   \`MALLOC_MMAP_THRESHOLD_\` does the same for any process, and overrules it.
-- In some processes an echo of 64 KiB takes 130 to 160 µs, in others of the same build 75, one of 1 MiB 3,000 or 1,200, and it stays so. V8
-  allocates what one place in the code makes as old memory if such objects have often lived long ("pretenuring"). In
-  old memory even a dead one keeps the message alive that it holds, until there is 64 MiB of them and all of the heap
-  is marked, eight times a second, in four threads. With \`node --no-allocation-site-pretenuring\` 16 of 16 processes
-  were fast. This library's own two places are mended since: lists of what came and of what is to be written. Two are left, the list
-  of what waits in each of Node's sockets (\`buffered\` of a corked stream), and the results of generators in \`yield*\`, of which \`loop\`
-  and \`handler\` consist. To copy 64 KiB behind their header, in place of \`cork\`, didn't help (seen twice, six processes each).
-- It matters when the large messages begin. Of processes that got 1 MiB right after their start two of four were slow, of those
-  that had ten quiet seconds before, in which V8 collects what loading has left, none of four.
+- In some processes an echo of 64 KiB takes 130 to 160 µs, in others of the same build 75, one of 1 MiB 3,000 or 1,200, and it stays so.
+  In a slow one V8 marks all of its heap after every other collection of its young generation, in several threads, though nothing
+  has become old: \`--trace-gc-nvp\` told of 44 markings in 2.5 seconds with no byte promoted, and of none in a fast process. It marks when
+  there are 64 MiB outside of its heap, and messages that are dead count until a thread has given them back: 32 MiB may be
+  young, 32 MiB wait for that thread, and where it comes late, as on two cores with the load on one of them, that is the limit. The
+  marking then takes the processors that the thread needs. With \`--no-concurrent-array-buffer-sweeping\`, where there is no such thread, four
+  processes took 1,170 to 2,410 µs for 1 MiB, four others beside them 1,490 to 4,610. With \`ws\` it is the same: 2,900 to 5,600.
+- V8 also allocates what one place in the code makes as old memory if such objects have often lived long ("pretenuring"), as
+  the lists of 100 new connections do. In old memory even a dead one keeps the message alive that it holds. This library's own two
+  places are mended: the lists of what came, and of what is to be written. Two are left, the list of what waits in each of Node's
+  sockets (\`buffered\` of a corked stream), and the results of generators in \`yield*\`, of which \`loop\` and \`handler\` consist.
+  With \`node --no-allocation-site-pretenuring\` 16 of 16 processes were fast on one day, and 10 of 19 on the next: it is one cause of two.
+- In the run above nearly all processes of ours are slow ones with 64 KiB and 1 MiB. In a shorter one of an hour before (these workloads and two before
+  them) they were fast, but for \`handler\` and \`suspending\` with 1 MiB: 3.6 (\`run\`), 2.8 (\`loop\`) and 3.3 times (\`batch\`) \`ws\` with 64 KiB, and 3.1,
+  2.9 and 2.9 times with 1 MiB, where \`raw\` is 3.4 times. To copy 64 KiB behind their header, in place of \`cork\`, didn't help
+  (six processes of each, twice).
 
 **An echo** of 16 bytes with one message in flight is 59 % kernel, 22 % Node and V8's own code, and 19 % compiled JavaScript,
 ours, Effect's and Node's together. With \`ws\` it is 55, 33 and 12 %, with \`raw+shared\` 68, 22 and 9 %.`

@@ -2,7 +2,7 @@
 
 /** Who has something to write. */
 interface Writer {
-  /** Writes it. Must not throw. */
+  /** Writes it. */
   uncork(): void
 }
 
@@ -51,7 +51,14 @@ class Burst {
     const { writers } = this
     this.writers = []
     this.turns = 0
-    for (const writer of writers) writer.uncork()
+    for (const writer of writers) {
+      try {
+        writer.uncork()
+      } catch (defect) {
+        // A stream that throws, though none should, is one connection's trouble: the others are written all the same.
+        Promise.reject(defect)
+      }
+    }
   }
 }
 

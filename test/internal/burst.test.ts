@@ -73,6 +73,26 @@ describe("what is sent outside of a read", () => {
     expect(written.writes.reduce((sum, sent) => sum + sent, 0)).toBe(1000)
   })
 
+  it("leaves on the other connections, too, where one of them throws", async () => {
+    const told: Array<unknown> = []
+    const onRejection = (reason: unknown) => told.push(reason)
+    const others = process.listeners("unhandledRejection")
+    process.removeAllListeners("unhandledRejection").on("unhandledRejection", onRejection)
+    const written = new Written()
+    burst.add({
+      uncork: () => {
+        throw new Error("a stream that throws")
+      }
+    })
+    written.send()
+    await quiet()
+    await quiet()
+    process.off("unhandledRejection", onRejection)
+    for (const other of others) process.on("unhandledRejection", other)
+    expect(written.writes).toEqual([1])
+    expect(told).toEqual([new Error("a stream that throws")])
+  })
+
   it("begins anew when it has left", async () => {
     const written = new Written()
     for (let times = 0; times < 3; times++) {

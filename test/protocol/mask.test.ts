@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import * as fc from "fast-check"
+import { vi } from "vitest"
 import { mask } from "../../src/protocol/mask.js"
 import { fromHex, pattern, toHex, xor } from "../fixtures/bytes.js"
 
@@ -70,5 +71,18 @@ describe("mask", () => {
     expect(toHex(bytes)).not.toBe(toHex(pattern(1000)))
     mask(bytes, 3, 997, 0xdeadbeef, 1)
     expect(toHex(bytes)).toBe(toHex(pattern(1000)))
+  })
+
+  it("does without WebAssembly, large and small", async () => {
+    vi.resetModules()
+    vi.stubGlobal("WebAssembly", undefined)
+    const plain = await import("../../src/protocol/mask.js")
+    for (const length of [0, 47, 48, 255, 256, 1000, 70_000]) {
+      const bytes = pattern(length + 8)
+      expect(plain.mask(bytes, 3, 3 + length, 0x37fa213d, 1)).toBe((1 + length) % 4)
+      expect(Buffer.compare(bytes, naive(pattern(length + 8), 3, 3 + length, 0x37fa213d, 1))).toBe(0)
+    }
+    vi.unstubAllGlobals()
+    vi.resetModules()
   })
 })

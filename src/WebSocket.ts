@@ -232,11 +232,8 @@ export interface WebSocket {
    */
   readonly messages: Stream.Stream<Message, WebSocketError>
   /**
-   * Runs a handler for each message, one after the other; completes and fails as
-   * `messages` does, or with the handler's failure. The cheapest way to take messages.
-   *
-   * For very many of them, write a handler of several steps as `Effect.fnUntraced(function* (message) {…})`: with
-   * `Effect.gen` inside of it, a generator function is made anew for each message, which costs more than all the rest.
+   * Runs a handler for each message, one after the other; completes and fails as `messages` does, or with its
+   * failure. The cheapest way to take messages, of several steps as `Effect.fnUntraced` (docs/performance.md, "Handlers").
    */
   readonly run: <E, R>(
     handler: (message: Message) => Effect.Effect<unknown, E, R>

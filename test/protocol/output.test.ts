@@ -216,6 +216,20 @@ describe("an output", () => {
     expect(toHex(written(output))).toBe("810561efbfbd62 8103efbfbd".replaceAll(" ", ""))
   })
 
+  it("uses a list again that was given back, and keeps what was left behind of it", () => {
+    const output = new Output()
+    output.frame(true, 0, 2, pattern(20_000), undefined)
+    const [first, rest] = [output.take(15_000), output.size]
+    output.giveBack(first)
+    expect(first).toEqual([])
+    expect(output.size).toBe(rest)
+    const second = output.take()
+    expect(second.reduce((size, piece) => size + piece.length, 0)).toBe(rest)
+    output.giveBack(second)
+    output.frame(true, 0, 2, pattern(20_000), undefined)
+    expect(output.take()).toBe(second)
+  })
+
   it("drops what waits when it is cleared, and goes on", () => {
     const output = new Output()
     output.text("lost", undefined)

@@ -122,7 +122,7 @@ connection. So \`socket.run(Effect.fnUntraced(function* (message) {…}))\` is t
   glibc is taught to keep up to 64 MiB (\`src/internal/nodeMemory.ts\` tells how). Setting \`MALLOC_TRIM_THRESHOLD_\` and
   \`MALLOC_MMAP_THRESHOLD_\` does the same for any process, and overrules it.
 - In some processes an echo of 64 KiB takes 130 to 160 µs, in others of the same build 75, one of 1 MiB 3,000 or 1,200, and it stays so.
-  In a slow one V8 marks all of its heap after every other collection of its young generation, in several threads, though nothing
+  As far as traces tell: in a slow one V8 marks all of its heap after every other collection of its young generation, in several threads, though nothing
   has become old: \`--trace-gc-nvp\` told of 44 markings in 2.5 seconds with no byte promoted, and of none in a fast process. It marks when
   there are 64 MiB outside of its heap, and messages that are dead count until a thread has given them back: 32 MiB may be
   young, 32 MiB wait for that thread, and where it comes late, as on two cores with the load on one of them, that is the limit. The

@@ -82,6 +82,21 @@ const reads = (count: number): ReadonlyArray<Uint8Array> => {
   return Array.from({ length: count }, () => new Uint8Array(read))
 }
 
+/** Gives reads to a connection, one after the other, and lets it answer each. */
+const exchange = (flow: ScriptedFlow, batch: ReadonlyArray<Uint8Array>) =>
+  Effect.gen(function* () {
+    for (const read of batch) {
+      flow.handler.data(read)
+      yield* settle
+    }
+  })
+
+const expectOneWriteEach = (flow: ScriptedFlow, count: number) => {
+  expect(Buffer.concat(flow.written).equals(Buffer.concat(Array.from({ length: count }, () => echo)))).toBe(true)
+  // One more where the memory that frames are written into comes to its end.
+  expect(flow.written.length).toBeLessThanOrEqual(count + 1)
+}
+
 describe("32 messages in one read, echoed", () => {
   for (const [form, handler] of Object.entries(echoes)) {
     it.scopedLive(`leave in one write, and take one wake-up: ${form}`, () =>
@@ -90,13 +105,8 @@ describe("32 messages in one read, echoed", () => {
         const flow = yield* connected(handler, scheduler)
         scheduler.wakeUps = 0
         const count = 20
-        for (const read of reads(count)) {
-          flow.handler.data(read)
-          yield* settle
-        }
-        expect(Buffer.concat(flow.written).equals(Buffer.concat(Array.from({ length: count }, () => echo)))).toBe(true)
-        // One more where the memory that frames are written into comes to its end.
-        expect(flow.written.length).toBeLessThanOrEqual(count + 1)
+        yield* exchange(flow, reads(count))
+        expectOneWriteEach(flow, count)
         expect(scheduler.wakeUps).toBeLessThanOrEqual(count)
       })
     )
@@ -108,12 +118,8 @@ describe("32 messages in one read, echoed", () => {
         socket.run((message) => Effect.zipRight(Effect.yieldNow(), socket.send(message)))
       )
       const count = 20
-      for (const read of reads(count)) {
-        flow.handler.data(read)
-        yield* settle
-      }
-      expect(Buffer.concat(flow.written).equals(Buffer.concat(Array.from({ length: count }, () => echo)))).toBe(true)
-      expect(flow.written.length).toBeLessThanOrEqual(count + 1)
+      yield* exchange(flow, reads(count))
+      expectOneWriteEach(flow, count)
     })
   )
 })
@@ -139,23 +145,19 @@ describe("garbage of a message of 16 bytes, echoed with 32 in a read", () => {
     it.scopedLive(`stays below a limit: ${form}`, () =>
       Effect.gen(function* () {
         const flow = yield* connected(handler)
-        const exchange = (batch: ReadonlyArray<Uint8Array>) =>
-          Effect.gen(function* () {
-            for (const read of batch) {
-              flow.handler.data(read)
-              yield* settle
-            }
+        const forgotten = (batch: ReadonlyArray<Uint8Array>) =>
+          Effect.tap(exchange(flow, batch), () => {
             flow.written = []
           })
         // Until what is run is compiled.
-        yield* exchange(reads(200))
+        yield* forgotten(reads(200))
         const each = 10
         const samples: Array<number> = []
         for (let sample = 0; sample < 9; sample++) {
           const batch = reads(each)
           inUse()
           const before = process.memoryUsage().heapUsed
-          yield* exchange(batch)
+          yield* forgotten(batch)
           samples.push((process.memoryUsage().heapUsed - before) / (each * inRead))
         }
         expect(quartile(samples)).toBeLessThan(mostGarbage[form] ?? 0)

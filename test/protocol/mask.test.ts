@@ -1,6 +1,5 @@
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, vi } from "@effect/vitest"
 import * as fc from "fast-check"
-import { vi } from "vitest"
 import { mask } from "../../src/protocol/mask.js"
 import { fromHex, pattern, toHex, xor } from "../fixtures/bytes.js"
 
